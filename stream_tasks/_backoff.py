@@ -1,0 +1,94 @@
+"""Pure: from settings to delays."""
+
+from __future__ import annotations
+
+import math
+import random
+from numbers import Real
+from typing import Any
+
+from attrs import field, frozen
+
+__all__ = ["FLOOR", "Backoff", "as_backoff", "check_seconds"]
+
+FLOOR = 0.05
+"""No task is asked for more often than this, in seconds."""
+
+
+def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return `value` as seconds, or say what is wrong with the parameter `name`.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, NaN or infinite, or zero where that is not allowed.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
+        allowed = "greater than 0" if positive else "0 or more"
+        raise ValueError(f"{name} must be a finite number of seconds, {allowed}, not {value!r}")
+    return seconds
+
+
+@frozen
+class Backoff:
+    """Delays that grow from poll to poll; accepted wherever ``poll_interval`` is.
+
+    Attributes:
+        initial: The first delay, in seconds.
+        maximum: The longest delay, in seconds.
+        factor: By how much each delay is longer than the one before; 1 or more.
+        jitter: The share of each delay that is left to chance, 0 to 1: with 0.1, a delay of 10 s
+            becomes one between 9 s and 10 s.
+
+    Raises:
+        TypeError: An argument is no number.
+        ValueError: An argument is out of range.
+    """
+
+    initial: float = field()
+    maximum: float = field()
+    factor: float = field(default=2.0)
+    jitter: float = field(default=0.1)
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("initial", self.initial)
+        check_seconds("maximum", self.maximum)
+        if self.maximum < self.initial:
+            raise ValueError(f"maximum must be at least initial ({self.initial!r}), not {self.maximum!r}")
+        check_seconds("factor", self.factor)
+        if self.factor < 1:
+            raise ValueError(f"factor must be 1 or more, not {self.factor!r}")
+        check_seconds("jitter", self.jitter)
+        if self.jitter > 1:
+            raise ValueError(f"jitter must be between 0 and 1, not {self.jitter!r}")
+
+    def delay(self, attempt: int) -> float:
+        """Return the delay after poll number `attempt` (counted from 1), in seconds."""
+        if self.factor == 1 or self.initial == 0:
+            base = float(self.initial)
+        else:
+            # The power of a large attempt overflows; its logarithm does not.
+            grown = math.log(self.initial) + (attempt - 1) * math.log(self.factor)
+            limit = math.log(self.maximum)
+            base = float(self.maximum) if grown >= limit else math.exp(grown)
+        if self.jitter:
+            base *= 1 - self.jitter * random.random()  # noqa: S311 - not a secret
+        return max(base, FLOOR)
+
+
+def as_backoff(poll_interval: float | Backoff) -> Backoff:
+    """Take what a caller gave for ``poll_interval``.
+
+    Raises:
+        TypeError: It is neither a number nor a `Backoff`.
+        ValueError: It is negative, NaN or infinite.
+    """
+    if isinstance(poll_interval, Backoff):
+        return poll_interval
+    seconds = check_seconds("poll_interval", poll_interval)
+    return Backoff(seconds, seconds, 1.0, 0.0)

@@ -1,0 +1,205 @@
+"""Bytes to models: the only module that imports cattrs.
+
+The rules:
+
+- a timestamp is an integer or float of nanoseconds since the epoch, or an RFC 3339 text with 0 to 9
+  fractional digits and any offset; it becomes an aware UTC datetime, cut to microseconds;
+- unknown keys go into a model's ``extra`` where it has one, and are ignored elsewhere;
+- a null where a default stands is the default;
+- texts, integers and booleans are never converted into each other;
+- a mapping of per-item outcomes is the whole payload, not a key of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+
+from stream_tasks.exceptions import StreamDecodeException
+from stream_tasks.models import ItemResult, ItemResults, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["dumps", "loads", "structure", "structure_task"]
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_BODY_SHOWN = 500
+
+
+def loads(body: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        StreamDecodeException: The body is not JSON.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        shown = body[:_BODY_SHOWN].decode("utf-8", "replace")
+        raise StreamDecodeException(f"the body is not JSON: {exc}", body=shown) from exc
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON.
+
+    Raises:
+        TypeError: The value holds what JSON cannot.
+        ValueError: It holds NaN or an infinity.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _timestamp(value: Any, _: Any = None) -> datetime:
+    if isinstance(value, str):
+        return _from_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a timestamp, not {value!r}")
+    try:
+        return _EPOCH + timedelta(microseconds=int(value) // 1000)
+    except (OverflowError, ValueError) as exc:
+        raise ValueError(f"expected nanoseconds since the epoch, not {value!r}") from exc
+
+
+def _from_text(text: str) -> datetime:
+    match = _RFC_3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected an RFC 3339 timestamp, not {text!r}")
+    date, clock, fraction, offset = match.groups()
+    # Six digits are what a datetime holds, on every Python.
+    micros = (fraction or "").ljust(6, "0")[:6]
+    zone = "+00:00" if offset in "Zz" else offset
+    try:
+        return datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(f"expected an RFC 3339 timestamp, not {text!r}") from exc
+
+
+def _strict(kind: type) -> Any:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, not {type(value).__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any, _: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"expected a number, not {type(value).__name__}")
+    return float(value)
+
+
+def _model(kind: type, converter: cattrs.Converter) -> Any:
+    """Structure an attrs class: nulls are defaults, and what is unknown is kept in ``extra``."""
+    fields = attrs.fields_dict(kind)
+    fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter)
+    optional = {name for name, a in fields.items() if a.default is not attrs.NOTHING}
+    if not converter.detailed_validation and all(fields[name].default is None for name in optional):
+        # A null is what cattrs makes of it, and polls should be fast.
+        return fill
+
+    def build(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected an object, not {type(value).__name__}")
+        model = fill({k: v for k, v in value.items() if v is not None or k not in optional}, kind)
+        if "extra" in fields:
+            unknown = {k: v for k, v in value.items() if k not in fields}
+            model = attrs.evolve(model, extra=model.extra | unknown)
+        return model
+
+    return build
+
+
+def _items(converter: cattrs.Converter) -> Any:
+    def build(value: Any, kind: type[ItemResults]) -> ItemResults:
+        return kind(items=converter.structure(value, dict[str, ItemResult]))
+
+    return build
+
+
+def _object(value: Any, kind: Any) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, not {type(value).__name__}")
+    return dict(value) if kind is dict else value
+
+
+def _make_converter(*, detailed: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=detailed)
+    converter.register_structure_hook(datetime, _timestamp)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _strict(kind))
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_factory(attrs.has, _model)
+    converter.register_structure_hook_func(
+        lambda kind: isinstance(kind, type) and issubclass(kind, ItemResults), _items(converter)
+    )
+    converter.register_structure_hook_func(
+        lambda kind: dict in (kind, get_origin(kind)) and getattr(kind, "__args__", ()) in ((), (str, Any)),
+        _object,
+    )
+    return converter
+
+
+_converter = _make_converter(detailed=False)
+_explaining = _make_converter(detailed=True)
+_structure_task = _converter.get_structure_hook(Task)
+
+
+def structure(value: Any, kind: type[T], *, path: str = "$") -> T:
+    """Turn parsed JSON into a model.
+
+    Args:
+        value: What `loads` returned, or a part of it.
+        kind: The model, or any type that cattrs can structure.
+        path: Where in the body `value` stands.
+
+    Raises:
+        StreamDecodeException: The value does not fit; it says where.
+    """
+    try:
+        return _converter.structure(value, kind)
+    except Exception as exc:
+        # A caller's own type may raise anything.
+        raise _explain(value, kind, path) from exc
+
+
+def _explain(value: Any, kind: type, path: str) -> StreamDecodeException:
+    # The fast converter stops at the first fault and does not say where: look again, slowly.
+    try:
+        _explaining.structure(value, kind)
+    except Exception as exc:  # noqa: BLE001 - as above
+        first, *_ = cattrs.transform_error(exc, path, format_exception=_reason)
+        reason, _, where = first.partition(" @ ")
+        return StreamDecodeException(reason, path=where or path)
+    return StreamDecodeException("does not fit", path=path)  # pragma: no cover - both converters agree
+
+
+def _reason(exc: BaseException, _: type | None) -> str:
+    if isinstance(exc, KeyError):
+        return f"required key {exc.args[0]!r} is missing"
+    return str(exc) or type(exc).__name__
+
+
+def structure_task(body: bytes) -> Task:
+    """Decode the answer to ``GET /api/v2/tasks/{id}``.
+
+    Raises:
+        StreamDecodeException: The body is not JSON, or not a task.
+    """
+    data = loads(body)
+    try:
+        return cast("Task", _structure_task(data, Task))
+    except Exception as exc:
+        raise _explain(data, Task, "$") from exc

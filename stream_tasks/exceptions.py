@@ -1,0 +1,246 @@
+"""Everything that the client raises.
+
+::
+
+    StreamException
+    ├── StreamApiException            the server refused: a 4xx or 5xx status
+    │   └── StreamRateLimitException  429: the quota is spent
+    ├── StreamTransportException      no usable answer came
+    │   └── StreamWaitTimeoutException   the wait elapsed (also a TimeoutError)
+    ├── StreamDecodeException         an answer came that does not fit
+    └── StreamTaskException           the task failed
+
+Wrong arguments are ``ValueError`` and ``TypeError``, before any request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from stream_tasks.models import RateLimit, Task
+
+__all__ = [
+    "TRANSPORT_ERROR_CONNECTION_RESET",
+    "TRANSPORT_ERROR_DNS_FAILURE",
+    "TRANSPORT_ERROR_TIMEOUT",
+    "TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED",
+    "TRANSPORT_ERROR_UNKNOWN",
+    "StreamApiException",
+    "StreamDecodeException",
+    "StreamException",
+    "StreamRateLimitException",
+    "StreamTaskException",
+    "StreamTransportException",
+    "StreamWaitTimeoutException",
+]
+
+TRANSPORT_ERROR_CONNECTION_RESET = "connection_reset"
+TRANSPORT_ERROR_DNS_FAILURE = "dns_failure"
+TRANSPORT_ERROR_TIMEOUT = "timeout"
+TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED = "tls_handshake_failed"
+TRANSPORT_ERROR_UNKNOWN = "unknown"
+
+WaitReason = Literal["still_running", "unreachable", "rate_limited"]
+
+
+def _rebuild(
+    kind: type[StreamException], args: tuple[Any, ...], state: dict[str, Any], cause: StreamException | None
+) -> StreamException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    error.__cause__ = cause
+    return error
+
+
+class StreamException(Exception):
+    """Raised when something goes wrong between this client and Stream; the base of all below."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions pickle as class(*args), which does not fit constructors that take data.
+        # A lower library's cause may not pickle at all: only our own is taken along.
+        cause = self.__cause__ if isinstance(self.__cause__, StreamException) else None
+        return _rebuild, (type(self), self.args, dict(self.__dict__), cause)
+
+
+class StreamApiException(StreamException):
+    """Raised when the server answers with an error status.
+
+    Attributes:
+        status_code: The HTTP status.
+        code: Stream's error code, 0 when the body was no error envelope.
+        message: What the server said.
+        exception_fields: Which inputs are wrong, and why.
+        unrecoverable: The server says that trying again is of no use.
+        more_info: The address of the code's documentation.
+        details: Further codes.
+        raw_response_body: The body as it came.
+        rate_limit: The quota, when the headers told it.
+    """
+
+    def __init__(
+        self,
+        *,
+        status_code: int,
+        code: int = 0,
+        message: str = "",
+        exception_fields: Mapping[str, str] | None = None,
+        unrecoverable: bool = False,
+        more_info: str = "",
+        details: Sequence[Any] = (),
+        raw_response_body: str = "",
+        rate_limit: RateLimit | None = None,
+        _retry_after: timedelta | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.code = code
+        self.message = message
+        self.exception_fields = dict(exception_fields or {})
+        self.unrecoverable = unrecoverable
+        self.more_info = more_info
+        self.details = list(details)
+        self.raw_response_body = raw_response_body
+        self.rate_limit = rate_limit
+        self._retry_after = _retry_after
+        super().__init__(self._describe())
+
+    def _describe(self) -> str:
+        parts = [f"HTTP {self.status_code}"]
+        if self.code:
+            parts.append(f"code {self.code}")
+        text = f"{', '.join(parts)}: {self.message}" if self.message else ", ".join(parts)
+        if self.exception_fields:
+            text += f" ({'; '.join(f'{name}: {why}' for name, why in self.exception_fields.items())})"
+        return text
+
+
+class StreamRateLimitException(StreamApiException):
+    """Raised when the quota is spent: HTTP 429.
+
+    Attributes:
+        retry_after: How long the server asked to wait, or None when it did not say.
+    """
+
+    def __init__(
+        self, *, status_code: int = 429, retry_after: timedelta | None = None, **fields: Any
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(status_code=status_code, _retry_after=retry_after, **fields)
+
+
+class StreamTransportException(StreamException):
+    """Raised when no usable answer came; ``__cause__`` is the lower library's error.
+
+    Attributes:
+        error_type: ``connection_reset``, ``timeout``, ``dns_failure``, ``tls_handshake_failed`` or
+            ``unknown``.
+    """
+
+    def __init__(self, error_type: str, message: str = "") -> None:
+        self.error_type = error_type
+        super().__init__(message or f"no answer from Stream: {error_type}")
+
+
+class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
+    """Raised when a wait elapsed; the task may still be running on the server.
+
+    The last failure, if the last poll failed, is its ``__cause__``.
+
+    Attributes:
+        task_id: The task.
+        timeout: The wait's limit, in seconds.
+        elapsed: How long the wait lasted, in seconds.
+        polls: How often the task was asked for.
+        task: The last snapshot, or None when none came.
+        reason: ``still_running``; ``unreachable`` when the server did not answer; ``rate_limited`` when
+            the quota, not the task, ate the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        timeout: float,
+        elapsed: float,
+        polls: int,
+        task: Task | None = None,
+        reason: WaitReason = "still_running",
+    ) -> None:
+        self.task_id = task_id
+        self.timeout = timeout
+        self.elapsed = elapsed
+        self.polls = polls
+        self.task = task
+        self.reason = reason
+        seen = f"last status {task.status!r}" if task is not None else "never seen"
+        super().__init__(
+            TRANSPORT_ERROR_TIMEOUT,
+            f"task {task_id} did not finish within {timeout:g} s ({reason.replace('_', ' ')}; {seen}; "
+            f"polls: {polls}); it may still be running on the server",
+        )
+
+
+class StreamDecodeException(StreamException):
+    """Raised when an answer came that does not fit.
+
+    Attributes:
+        reason: What does not fit.
+        path: Where, such as ``$.result.url``; None when the body is not JSON at all.
+        body: The beginning of the body, as text.
+    """
+
+    def __init__(self, reason: str, *, path: str | None = None, body: str = "") -> None:
+        self.reason = reason
+        self.path = path
+        self.body = body
+        super().__init__(reason if path is None else f"{reason} at {path}")
+
+
+class StreamTaskException(StreamException):
+    """Raised when the task failed on the server.
+
+    Attributes:
+        task_id: The task.
+        error_type: The kind of failure, ``unknown`` when the server did not say.
+        description: What went wrong.
+        stack_trace: The server's stack trace, if it gave one.
+        version: The version of the server's worker, if it gave one.
+        task: The task's final snapshot.
+    """
+
+    def __init__(
+        self,
+        *,
+        task_id: str,
+        error_type: str = "unknown",
+        description: str = "",
+        stack_trace: str | None = None,
+        version: str | None = None,
+        task: Task | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.error_type = error_type
+        self.description = description
+        self.stack_trace = stack_trace
+        self.version = version
+        self.task = task
+        super().__init__(f"task {task_id} failed ({error_type}): {description}".removesuffix(": "))
+
+    @classmethod
+    def from_task(cls, task_id: str, task: Task) -> StreamTaskException:
+        """Tell of a failed task, known to the caller as `task_id`."""
+        error = task.error
+        if error is None:
+            return cls(task_id=task_id, task=task)
+        return cls(
+            task_id=task_id,
+            error_type=error.type,
+            description=error.description,
+            stack_trace=error.stacktrace,
+            version=error.version,
+            task=task,
+        )
