@@ -1,0 +1,1 @@
+"""Talking to Stream: credentials, the protocol, the transport."""

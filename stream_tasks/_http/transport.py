@@ -1,0 +1,217 @@
+"""The only aiohttp client code: one exchange at a time, and what its errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiohttp
+from aiohttp import http_exceptions
+from attrs import frozen
+from yarl import URL
+
+from stream_tasks.exceptions import (
+    TRANSPORT_ERROR_CONNECTION_RESET,
+    TRANSPORT_ERROR_DNS_FAILURE,
+    TRANSPORT_ERROR_TIMEOUT,
+    TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED,
+    TRANSPORT_ERROR_UNKNOWN,
+    StreamDecodeException,
+    StreamTransportException,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+__all__ = ["Answer", "Connections", "Transport", "error_type"]
+
+MAX_BODY: Final = 16 * 2**20
+"""The largest body that is taken, in bytes, after decompression."""
+
+_KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
+
+# Most specific first.
+_ERROR_TYPES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientSSLError, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
+    (aiohttp.ServerFingerprintMismatch, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
+    (ssl.SSLError, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
+    (aiohttp.ClientConnectorDNSError, TRANSPORT_ERROR_DNS_FAILURE),
+    (socket.gaierror, TRANSPORT_ERROR_DNS_FAILURE),
+    (TimeoutError, TRANSPORT_ERROR_TIMEOUT),
+    (aiohttp.ClientConnectionError, TRANSPORT_ERROR_CONNECTION_RESET),
+    (aiohttp.ClientPayloadError, TRANSPORT_ERROR_CONNECTION_RESET),
+    (ConnectionError, TRANSPORT_ERROR_CONNECTION_RESET),
+    (OSError, TRANSPORT_ERROR_CONNECTION_RESET),
+    (aiohttp.ClientError, TRANSPORT_ERROR_UNKNOWN),
+    (http_exceptions.HttpProcessingError, TRANSPORT_ERROR_UNKNOWN),
+    (asyncio.IncompleteReadError, TRANSPORT_ERROR_CONNECTION_RESET),
+)
+_ERRORS: Final = tuple(kind for kind, _ in _ERROR_TYPES)
+
+
+def error_type(exc: BaseException) -> str:
+    """Classify a lower library's error."""
+    return next((name for kind, name in _ERROR_TYPES if isinstance(exc, kind)), TRANSPORT_ERROR_UNKNOWN)
+
+
+class Answer(NamedTuple):
+    """What came back: everything that the protocol needs."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@frozen
+class Connections:
+    """How connections are made.
+
+    Attributes:
+        request_timeout: The limit of one exchange, in seconds, the wait for a connection included.
+        connect_timeout: The limit of TCP and TLS set-up, in seconds.
+        max_connections: Open connections at the most.
+        ssl_context: What to trust, or None for the system's authorities.
+        trust_env: Whether HTTP_PROXY and its kin are heeded.
+    """
+
+    request_timeout: float = 30.0
+    connect_timeout: float = 10.0
+    max_connections: int = 100
+    ssl_context: ssl.SSLContext | None = None
+    trust_env: bool = False
+
+    def timeout(self, total: float) -> aiohttp.ClientTimeout:
+        """Limit an exchange; aiohttp would round times over five seconds up to whole ones."""
+        return aiohttp.ClientTimeout(total=total, sock_connect=self.connect_timeout, ceil_threshold=math.inf)
+
+
+class Transport:
+    """One client's connections on one event loop."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        origin: str,
+        headers: Mapping[str, str],
+        session: aiohttp.ClientSession | None,
+    ) -> None:
+        self._connections = connections
+        self._origin = origin
+        self._headers = headers
+        self._timeout = connections.timeout(connections.request_timeout)
+        self._options: dict[str, Any] = {"allow_redirects": False, "raise_for_status": False}
+        self._loop = asyncio.get_running_loop()
+        self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
+        self._session = session
+        if session is not None:
+            self._options |= {"headers": headers, "auto_decompress": True}
+            if connections.ssl_context is not None:
+                self._options["ssl"] = connections.ssl_context
+
+    async def exchange(
+        self, method: str, target: str, *, body: bytes | None = None, limit: float = math.inf
+    ) -> Answer:
+        """Send one request and read its whole answer.
+
+        Args:
+            method: The HTTP method.
+            target: Path and query, encoded.
+            body: JSON, or None.
+            limit: The time that is left, in seconds, when that is less than the request time-out.
+
+        Raises:
+            StreamTransportException: No usable answer came.
+            StreamDecodeException: The body is over 16 MiB.
+        """
+        session = self._session or await self._open()
+        timeout = self._timeout
+        if limit < self._connections.request_timeout:
+            timeout = self._connections.timeout(limit)
+        options = self._options
+        if body is not None:
+            # An explicit type, since aiohttp would guess octet-stream for bytes.
+            own = options.get("headers", {})
+            options = options | {"data": body, "headers": own | {"Content-Type": "application/json"}}
+        try:
+            url = URL(self._origin + target, encoded=True)
+            response = await session.request(method, url, timeout=timeout, **options)
+            try:
+                content = await _read(response.content)
+            except BaseException:
+                response.close()
+                raise
+        except _ERRORS as exc:
+            raise _transport_error(exc) from exc
+        return Answer(response.status, response.headers, content)
+
+    async def _open(self) -> aiohttp.ClientSession:
+        self._lifetime = _lifetime(self._connections, self._headers)
+        self._session = await anext(self._lifetime)
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close what was opened here; a caller's session stays open."""
+        if self._lifetime is not None:
+            await self._lifetime.aclose()
+
+    def __del__(self) -> None:
+        # A loop that was closed without ceremony has left the session open, and aiohttp would complain.
+        if self._loop.is_closed() and self._lifetime is not None and self._session is not None:
+            connector = self._session.connector
+            self._session.detach()
+            if connector is not None:
+                # It closes its sockets at once; the awaitable is for those who want to watch.
+                _ = connector.close()
+
+
+async def _lifetime(
+    connections: Connections, headers: Mapping[str, str]
+) -> AsyncGenerator[aiohttp.ClientSession]:
+    """Hold a session open.
+
+    An event loop closes its generators before it ends, and when they are collected: so a session
+    that nobody closed is closed in time, and on its own loop.
+    """
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=connections.max_connections,
+            keepalive_timeout=_KEEP_ALIVE,
+            ssl=True if connections.ssl_context is None else connections.ssl_context,
+        ),
+        headers=headers,
+        skip_auto_headers=("Accept", "User-Agent"),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=connections.trust_env,
+    )
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _read(stream: aiohttp.StreamReader) -> bytes:
+    first = await stream.readany()
+    if stream.at_eof():
+        return first
+    body = bytearray(first)
+    while not stream.at_eof():
+        body += await stream.readany()
+        if len(body) > MAX_BODY:
+            raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
+    return bytes(body)
+
+
+def _transport_error(exc: BaseException) -> StreamTransportException:
+    kind = error_type(exc)
+    _drop_tracebacks(exc)
+    return StreamTransportException(kind, f"{kind.replace('_', ' ')}: {str(exc) or type(exc).__name__}")
+
+
+def _drop_tracebacks(exc: BaseException | None) -> None:
+    """Forget aiohttp's frames: their variables hold the request as bytes, the token in it."""
+    while exc is not None:
+        exc.__traceback__ = None
+        exc = exc.__cause__ or exc.__context__
