@@ -1,0 +1,1 @@
+"""Waiting: one task, many tasks, and how often the server is asked."""

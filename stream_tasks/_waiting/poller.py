@@ -1,0 +1,282 @@
+"""The engine: every poll of a client on one event loop passes here.
+
+Waits are entries in a queue, not timers and tasks: what is due longest is polled first, as soon as
+the pacer lets it. A poll runs in an asyncio task of its own, but for the first look of a lone wait,
+which its caller makes itself: that saves a task and two turns of the loop for the many tasks that
+have ended by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+from typing import TYPE_CHECKING, Final, Protocol
+
+import anyio
+
+from stream_tasks._waiting.polling import Waiter, Watch, ends_wait
+from stream_tasks._waiting.wakeups import DueQueue
+from stream_tasks.exceptions import (
+    TRANSPORT_ERROR_TIMEOUT,
+    TRANSPORT_ERROR_UNKNOWN,
+    StreamTransportException,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from stream_tasks._waiting.pacing import Pacer
+    from stream_tasks.models import StreamResponse, Task
+
+    OnUpdate = Callable[[Task], Awaitable[None] | None]
+
+__all__ = ["Fetch", "Poller"]
+
+logger = logging.getLogger("stream_tasks")
+
+KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed", "failed"})
+
+
+class Fetch(Protocol):
+    """Asks the server for a task."""
+
+    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+        """Look at a task once.
+
+        Args:
+            task_id: The task.
+            limit: The time that is left, in seconds; infinity for the request's own limit.
+        """
+        ...
+
+
+class Poller:
+    """Looks at tasks for everyone who waits, as often as they need and the pacer allows."""
+
+    def __init__(self, fetch: Fetch, pacer: Pacer, *, not_found_grace: float) -> None:
+        self._fetch = fetch
+        self._pacer = pacer
+        self._not_found_grace = not_found_grace
+        self._loop = asyncio.get_running_loop()
+        self._watches: dict[str, Watch] = {}
+        self._due: DueQueue[Watch] = DueQueue()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unknown_statuses: set[str] = set()
+        self._in_trouble = False
+        self.now = self._loop.time
+
+    async def wait(self, waiter: Waiter, on_update: OnUpdate | None = None) -> Task:
+        """Wait for a task's end.
+
+        Returns:
+            The final snapshot.
+
+        Raises:
+            StreamWaitTimeoutException: The deadline came first.
+            StreamException: A poll failed for good.
+        """
+        self.join(waiter)
+        try:
+            while not waiter.is_done:
+                await self._news(waiter)
+                while waiter.updates and on_update is not None:
+                    pending = on_update(waiter.updates.popleft())
+                    if inspect.isawaitable(pending):
+                        await pending
+        finally:
+            await self._depart(waiter)
+        return waiter.final(self.now())
+
+    async def watch(self, waiter: Waiter) -> AsyncGenerator[Task]:
+        """Yield each new snapshot, the final one last; raises as `wait` does."""
+        self.join(waiter)
+        try:
+            while not waiter.is_done:
+                await self._news(waiter)
+                while waiter.updates:
+                    yield waiter.updates.popleft()
+        finally:
+            await self._depart(waiter)
+        waiter.final(self.now())
+
+    def join(self, waiter: Waiter) -> Watch:
+        """Look at a task for `waiter`, from its first `_news` on, or at once if others wait for it."""
+        watch = self._watches.get(waiter.task_id)
+        if watch is None:
+            watch = self._watches[waiter.task_id] = Watch(waiter.task_id)
+            watch.waiters.append(waiter)
+            return watch
+        waiter.polls += watch.is_polling
+        watch.waiters.append(waiter)
+        if watch.task is not None:
+            waiter.show(watch.task)
+            if watch.task.is_final:
+                waiter.finish()
+        self._plan(watch)
+        return watch
+
+    def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
+        """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
+        watch = self._watches[waiter.task_id]
+        watch.waiters.remove(waiter)
+        if watch.waiters:
+            self._plan(watch)
+            return None
+        del self._watches[waiter.task_id]
+        if watch.place:
+            self._due.discard(watch)
+            self._arm()
+        if watch.poll is not None and watch.has_begun:
+            watch.poll.cancel()
+        return watch.poll
+
+    async def _depart(self, waiter: Waiter) -> None:
+        orphan = self.leave(waiter)
+        if orphan is not None:
+            # The poll was for this caller alone: it has ended when the wait has.
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([orphan])
+
+    def close(self) -> None:
+        """End all waits with an error."""
+        for watch in list(self._watches.values()):
+            for waiter in list(watch.waiters):
+                seen = f"last status {waiter.task.status!r}" if waiter.task else "never seen"
+                waiter.finish(
+                    StreamTransportException(
+                        TRANSPORT_ERROR_UNKNOWN,
+                        f"the client was closed while it waited for task {waiter.task_id} ({seen})",
+                    )
+                )
+
+    async def _news(self, waiter: Waiter) -> None:
+        """Return when there is news for `waiter`; raise when its deadline comes first."""
+        watch = self._watches[waiter.task_id]
+        now = self.now()
+        if watch.ended is None and not watch.place and not watch.is_polling:
+            if self._pacer.next_at(now) <= now < self._due.next_due():
+                self._begin(watch)
+                await self._poll(watch, waiter.deadline - now)
+                return
+            self._plan(watch)
+        try:
+            with anyio.fail_after(None if waiter.deadline == math.inf else waiter.deadline - now):
+                await waiter.changed()
+        except TimeoutError:
+            if not waiter.is_done:
+                raise waiter.timed_out(self.now()) from waiter.failure
+
+    def _plan(self, watch: Watch) -> None:
+        """Put a watch where its waiters want it in the queue."""
+        if watch.is_polling:
+            return
+        due = watch.next_look()
+        if due < math.inf:
+            self._due.push(watch, due)
+        else:
+            self._due.discard(watch)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Set the one timer to when the next poll can go out."""
+        at = self._due.next_due()
+        if at < math.inf:
+            at = max(at, self._pacer.next_at(self.now()))
+        if self._timer is not None:
+            if self._timer.when() <= at < math.inf:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if at < math.inf:
+            self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._release()
+
+    def _release(self) -> None:
+        """Send out what is due, as far as the pacer allows."""
+        now = self.now()
+        while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
+            watch = self._due.pop()
+            self._begin(watch)
+            watch.has_begun = False
+            watch.poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
+        self._arm()
+
+    def _begin(self, watch: Watch) -> None:
+        watch.is_polling = True
+        self._pacer.sent()
+        for waiter in watch.waiters:
+            waiter.polls += 1
+
+    async def _poll(self, watch: Watch, limit: float) -> None:
+        """Look at one task once, and tell everyone."""
+        watch.has_begun = True
+        begun = self.now()
+        answer: Task | Exception | None = None
+        try:
+            # Whoever wanted this may have left before the loop came round to it.
+            if watch.waiters:
+                answer = (await self._fetch(watch.task_id, limit)).data
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+            answer = exc
+        finally:
+            now = self.now()
+            watch.is_polling = False
+            watch.poll = None
+            self._pacer.ended()
+            if answer is not None and self._was_cut(answer, now - begun, limit):
+                # The caller's deadline ended this, not the server: it says nothing to the others.
+                for waiter in watch.waiters:
+                    if waiter.deadline <= now:
+                        waiter.finish(waiter.timed_out(now))
+            elif answer is not None:
+                self._take_in(watch, answer, now)
+            if watch.waiters:
+                self._plan(watch)
+            self._release()
+
+    @staticmethod
+    def _was_cut(answer: Task | Exception, took: float, limit: float) -> bool:
+        return (
+            took >= limit
+            and isinstance(answer, StreamTransportException)
+            and answer.error_type == TRANSPORT_ERROR_TIMEOUT
+        )
+
+    def _take_in(self, watch: Watch, answer: Task | Exception, now: float) -> None:
+        if isinstance(answer, Exception):
+            if not watch.failures and not self._in_trouble:
+                self._warn(watch, answer, now)
+            self._in_trouble = True
+        else:
+            self._in_trouble = False
+            status = answer.status
+            if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
+                self._unknown_statuses.add(status)
+                logger.warning(
+                    "task %s has the unknown status %r: it counts as unfinished",
+                    watch.task_id,
+                    status,
+                    extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
+                )
+        watch.see(answer, now, self._not_found_grace)
+
+    def _warn(self, watch: Watch, failure: Exception, now: float) -> None:
+        waited = now - min((waiter.started for waiter in watch.waiters), default=now)
+        if ends_wait(failure, waited=waited, not_found_grace=self._not_found_grace):
+            return
+        logger.warning(
+            "looking at task %s failed (%s): retrying until it is answered or the wait elapses",
+            watch.task_id,
+            failure,
+            extra={
+                "event": "retrying",
+                "task_id": watch.task_id,
+                "error_type": getattr(failure, "error_type", type(failure).__name__),
+                "status_code": getattr(failure, "status_code", None),
+            },
+        )

@@ -1,0 +1,235 @@
+"""One task: who waits for it, when it is looked at next, and what ends a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Final
+
+from stream_tasks._backoff import FLOOR, Backoff
+from stream_tasks.exceptions import (
+    TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED,
+    StreamApiException,
+    StreamDecodeException,
+    StreamRateLimitException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_tasks.exceptions import WaitReason
+    from stream_tasks.models import Task
+
+__all__ = ["Waiter", "Watch", "ends_wait"]
+
+LAST_LOOK: Final = 0.2
+"""How long before the deadline a last look is taken, in seconds."""
+
+RETRY: Final = Backoff(0.25, 10.0, 2.0, 0.5)
+"""The delays between tries while the server is in trouble."""
+
+_NOT_FOUND = 404
+_PASSING = frozenset({408, 425, 429})
+_SERVER_ERROR = 500
+
+
+def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> bool:
+    """Whether a failed poll is final, rather than a bad moment.
+
+    Args:
+        failure: What the poll raised.
+        waited: How long the wait has lasted, in seconds.
+        not_found_grace: For how long a 404 may mean "not visible yet", in seconds.
+    """
+    if isinstance(failure, StreamApiException):
+        if failure.unrecoverable:
+            return True
+        if failure.status_code == _NOT_FOUND:
+            return waited >= not_found_grace
+        return failure.status_code < _SERVER_ERROR and failure.status_code not in _PASSING
+    if isinstance(failure, StreamTransportException):
+        return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED
+    if isinstance(failure, StreamDecodeException):
+        # A cut or foreign body is a bad moment; JSON of another shape comes again.
+        return failure.path is not None
+    return True
+
+
+class Waiter:
+    """One caller's wait for one task."""
+
+    __slots__ = (
+        "_changed",
+        "_delay",
+        "backoff",
+        "deadline",
+        "error",
+        "failure",
+        "is_done",
+        "on_done",
+        "polls",
+        "started",
+        "task",
+        "task_id",
+        "timeout",
+        "updates",
+    )
+
+    def __init__(
+        self,
+        task_id: str,
+        backoff: Backoff,
+        timeout: float | None,
+        now: float,
+        *,
+        wants_updates: bool = False,
+        on_done: Callable[[Waiter], None] | None = None,
+    ) -> None:
+        self.task_id = task_id
+        self.backoff = backoff
+        self.timeout = timeout
+        self.started = now
+        # A time-out of zero is one look, which has the request's own time-out.
+        self.deadline = now + timeout if timeout else math.inf
+        self.polls = 0
+        self.task: Task | None = None
+        self.failure: Exception | None = None
+        self.error: Exception | None = None
+        self.is_done = False
+        self.on_done = on_done
+        self.updates: deque[Task] | None = deque() if wants_updates else None
+        self._delay = backoff.delay(1)
+        self._changed: asyncio.Future[None] | None = None
+
+    def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
+        """Take in what a poll brought."""
+        self._delay = self.backoff.delay(self.polls)
+        if isinstance(answer, Exception):
+            self.failure = answer
+            if ends_wait(answer, waited=now - self.started, not_found_grace=not_found_grace):
+                self.finish(answer)
+                return
+        else:
+            self.failure = None
+            self.show(answer)
+            if answer.is_final:
+                self.finish()
+                return
+        if self.timeout == 0:
+            self.finish()
+
+    def show(self, task: Task) -> None:
+        """Take in a snapshot."""
+        if self.updates is not None and task != self.task:
+            self.updates.append(task)
+            self.wake()
+        self.task = task
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the wait."""
+        self.error = error
+        self.is_done = True
+        self.wake()
+        if self.on_done is not None:
+            self.on_done(self)
+
+    def wake(self) -> None:
+        """Let `changed` return."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def changed(self) -> None:
+        """Sleep until there is news."""
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
+
+    def next_look(self, watch: Watch) -> float:
+        """Return when this caller wants the task to be looked at next."""
+        if watch.ended is None or (self.timeout == 0 and not self.polls):
+            # Nobody has looked yet, or this caller asked for one look of its own.
+            return self.started
+        due = watch.ended + self._delay
+        if self.failure is not None:
+            due = max(due, watch.retry_at)
+        if self.timeout:
+            last = self.deadline - min(LAST_LOOK, self.timeout / 4)
+            if due >= last:
+                return max(last, watch.ended + FLOOR) if watch.ended < last else math.inf
+        return due
+
+    def final(self, now: float) -> Task:
+        """Return what a finished wait has come to, or raise it."""
+        if self.error is not None:
+            raise self.error
+        if self.task is None or not self.task.is_final:
+            raise self.timed_out(now) from self.failure
+        return self.task
+
+    def timed_out(self, now: float) -> StreamWaitTimeoutException:
+        """Describe a wait that its deadline ended."""
+        return StreamWaitTimeoutException(
+            task_id=self.task_id,
+            timeout=self.timeout or 0.0,
+            elapsed=now - self.started,
+            polls=self.polls,
+            task=self.task,
+            reason=self._reason(),
+        )
+
+    def _reason(self) -> WaitReason:
+        if isinstance(self.failure, StreamRateLimitException):
+            return "rate_limited"
+        if self.failure is not None or self.task is None:
+            return "unreachable"
+        return "still_running"
+
+
+class Watch:
+    """One task that is being looked at, for everyone who waits for it."""
+
+    __slots__ = (
+        "context",
+        "ended",
+        "failures",
+        "has_begun",
+        "is_polling",
+        "place",
+        "poll",
+        "retry_at",
+        "task",
+        "task_id",
+        "waiters",
+    )
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.waiters: list[Waiter] = []
+        self.place = 0
+        self.context = copy_context()
+        self.is_polling = False
+        self.has_begun = False
+        self.poll: asyncio.Task[None] | None = None
+        self.ended: float | None = None
+        self.failures = 0
+        self.retry_at = 0.0
+        self.task: Task | None = None
+
+    def next_look(self) -> float:
+        """Return when the most eager waiter wants it to be looked at."""
+        return min((w.next_look(self) for w in self.waiters if not w.is_done), default=math.inf)
+
+    def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
+        """Take in what a poll brought, and tell the waiters."""
+        self.ended = now
+        if isinstance(answer, Exception):
+            self.failures += 1
+            self.retry_at = now + RETRY.delay(self.failures)
+        else:
+            self.failures = 0
+            self.task = answer
+        for waiter in list(self.waiters):
+            waiter.see(answer, now, not_found_grace)

@@ -1,0 +1,55 @@
+"""What is due when: one queue and one timer for any number of waits."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["DueQueue", "Queueable"]
+
+
+class Queueable(Protocol):
+    """What a queue can hold: something that remembers its place."""
+
+    place: int
+
+
+Q = TypeVar("Q", bound=Queueable)
+
+
+class DueQueue(Generic[Q]):
+    """Items ordered by when they are due; equally due ones by when they came.
+
+    An item stands in it once: pushing it again moves it. Moved and discarded items leave a stale
+    entry behind, which is dropped when it comes to the top.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Q]] = []
+        self._places = count(1)
+
+    def push(self, item: Q, due: float) -> None:
+        """Put `item` in, or move it."""
+        item.place = next(self._places)
+        heapq.heappush(self._heap, (due, item.place, item))
+
+    def discard(self, item: Q) -> None:
+        """Take `item` out, if it is in."""
+        item.place = 0
+
+    def next_due(self) -> float:
+        """Return when the first item is due, infinity when there is none."""
+        while self._heap:
+            due, place, item = self._heap[0]
+            if item.place == place:
+                return due
+            heapq.heappop(self._heap)
+        return math.inf
+
+    def pop(self) -> Q:
+        """Take out the item that has been due the longest; `next_due` must have found one."""
+        item = heapq.heappop(self._heap)[2]
+        item.place = 0
+        return item
