@@ -1,0 +1,509 @@
+"""The asynchronous client: where talking and waiting meet."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import os
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+
+import aiohttp
+
+from stream_tasks import _json, _operations
+from stream_tasks._backoff import Backoff, as_backoff, check_seconds
+from stream_tasks._http import auth, protocol
+from stream_tasks._http.transport import Connections, Transport
+from stream_tasks._waiting.pacing import Pacer
+from stream_tasks._waiting.poller import Poller
+from stream_tasks._waiting.polling import Waiter
+from stream_tasks.exceptions import StreamDecodeException, StreamTaskException
+from stream_tasks.models import StartedTask, StreamResponse, Task, TaskResult
+
+if TYPE_CHECKING:
+    from stream_tasks._operations import Operation
+
+__all__ = ["AsyncStream"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+OnUpdate = Callable[[Task], Awaitable[None] | None]
+
+DEFAULT_REQUEST_TIMEOUT = 30.0
+REQUEST_TIMEOUT_VARIABLE = "STREAM_REQUEST_TIMEOUT"
+
+logger = logging.getLogger("stream_tasks")
+
+
+def _operation(
+    build: Callable[P, Operation[T]],
+) -> Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, StartedTask[T]]]:
+    """Make a method that sends what `build` returns."""
+
+    @functools.wraps(build)
+    async def start(self: AsyncStream, *args: P.args, **kwargs: P.kwargs) -> StartedTask[T]:
+        return await self._start(build(*args, **kwargs))
+
+    signature = inspect.signature(build)
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    returns = str(signature.return_annotation).replace("Operation[", "StartedTask[", 1)
+    start.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[itself, *signature.parameters.values()], return_annotation=returns
+    )
+    return cast("Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, StartedTask[T]]]", start)
+
+
+class _Engine(NamedTuple):
+    """What a client has on one event loop: its connections, and the polling over them."""
+
+    transport: Transport
+    poller: Poller
+
+
+class AsyncStream:
+    """A client for Stream's long-running tasks, for asyncio.
+
+    It can be made anywhere, also before there is an event loop, and used with or without
+    ``async with``. Waits on many tasks share its connections and its quota.
+
+    Args:
+        api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
+        api_secret: The app's secret; without it and `token`, ``STREAM_API_SECRET`` in the environment.
+        token: A ready server-side JWT, in place of the secret.
+        base_url: Where the API is; without it, ``STREAM_BASE_URL`` in the environment, else Stream's own.
+        request_timeout: The limit of one request, in seconds; ``STREAM_REQUEST_TIMEOUT`` in the
+            environment replaces the default.
+        connect_timeout: The limit of one connection's set-up, in seconds.
+        max_connections: Open connections at the most, and so polls in flight.
+        not_found_grace: For how long from a wait's start a 404 means "not visible yet", in seconds.
+        session: An `aiohttp.ClientSession` to use; it is not closed, and its own connector's limits hold.
+        ssl_context: The authorities to trust, in place of the system's.
+        trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: An argument is missing, empty or out of range.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        request_timeout: float = DEFAULT_REQUEST_TIMEOUT,
+        connect_timeout: float = 10.0,
+        max_connections: int = 100,
+        not_found_grace: float = 5.0,
+        session: aiohttp.ClientSession | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        # From here on no dump of this frame shows them.
+        api_secret, token = hidden(api_secret), hidden(token)
+        credentials = auth.credentials(api_key, api_secret, token, os.environ)
+        url = auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, os.environ)
+        self._origin = protocol.check_base_url(protocol.DEFAULT_BASE_URL if url is None else url)
+        self._api_key = credentials.api_key
+        self._headers = protocol.request_headers(credentials)
+        self._connections = Connections(
+            request_timeout=_request_timeout(request_timeout),
+            connect_timeout=check_seconds("connect_timeout", connect_timeout, positive=True),
+            max_connections=_operations.check_count("max_connections", max_connections),
+            ssl_context=_instance("ssl_context", ssl_context, ssl.SSLContext),
+            trust_env=bool(trust_env),
+        )
+        self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
+        self._session = _instance("session", session, aiohttp.ClientSession)
+        self._task_query = protocol.request_target("", self._api_key)
+        self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
+        self._is_closed = False
+        if protocol.is_plain_http_beyond_loopback(self._origin):
+            logger.warning(
+                "the token is sent unencrypted: %s is plain http",
+                self._origin,
+                extra={"event": "plain_http"},
+            )
+
+    @classmethod
+    def from_getstream(cls, client: Any, **options: Any) -> Self:
+        """Make a client with the key, token and base URL of an official ``getstream`` client.
+
+        Args:
+            client: A ``getstream.Stream`` or ``getstream.AsyncStream``, or anything with its
+                ``api_key``, ``token`` and ``base_url``.
+            options: Further arguments of this class.
+
+        Raises:
+            TypeError: `client` lacks one of these.
+        """
+        return cls(**settings_of(client), **options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(api_key={self._api_key!r}, base_url={self._origin!r})"
+
+    async def __aenter__(self) -> Self:
+        self._here()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all waits and close the connections; a session given by the caller stays open.
+
+        Waits still under way on this event loop raise `StreamTransportException`.
+        """
+        self._is_closed = True
+        engine = self._engines.pop(asyncio.get_running_loop(), None)
+        if engine is not None:
+            engine.poller.close()
+            await engine.transport.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> StreamResponse[dict[str, Any]]:
+        """Call any endpoint.
+
+        Args:
+            method: ``GET``, ``POST``, ``PUT``, ``PATCH`` or ``DELETE``.
+            path: The path, such as ``/app``; ``/api/v2`` is put before it unless it begins with ``/api/``.
+            json: The body.
+            params: Query parameters; the key is added.
+
+        Returns:
+            The answer, its body as a ``dict``.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: The method or the path is none.
+            StreamException: The request failed.
+        """
+        operation = _operations.custom(method, path, TaskResult, json, params)
+        return await self._send(operation)
+
+    @overload
+    async def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: None = None,
+    ) -> StartedTask[TaskResult]: ...
+
+    @overload
+    async def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: type[T],
+    ) -> StartedTask[T]: ...
+
+    async def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: type[Any] | None = None,
+    ) -> StartedTask[Any]:
+        """Start an operation that this client has no method for.
+
+        Args:
+            method: The HTTP method.
+            path: The path, as for `request`.
+            json: The body.
+            params: Query parameters.
+            result_type: What waiting for the task returns, `TaskResult` without it.
+
+        Returns:
+            The started task.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: The method or the path is none.
+            StreamException: The request failed.
+        """
+        kind = TaskResult if result_type is None else result_type
+        return await self._start(_operations.custom(method, path, kind, json, params))
+
+    async def get_task(self, task_id: str) -> StreamResponse[Task]:
+        """Look at a task once.
+
+        Args:
+            task_id: The task's id.
+
+        Returns:
+            The answer; ``response.data.status`` is the task's status.
+
+        Raises:
+            TypeError: The id is no text.
+            ValueError: The id is empty, ``.`` or ``..``.
+            StreamException: The request failed.
+        """
+        return await self._look(task_id)
+
+    @overload
+    async def wait_for_task(
+        self,
+        task: StartedTask[T],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: None = None,
+        on_update: OnUpdate | None = None,
+    ) -> T: ...
+
+    @overload
+    async def wait_for_task(
+        self,
+        task: str,
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: None = None,
+        on_update: OnUpdate | None = None,
+    ) -> TaskResult: ...
+
+    @overload
+    async def wait_for_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[T],
+        on_update: OnUpdate | None = None,
+    ) -> T: ...
+
+    async def wait_for_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[Any] | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> Any:
+        """Wait until a task has ended.
+
+        Passing trouble, such as a 429, a 503 or a reset, is waited out.
+
+        Args:
+            task: A task's id, or what starting an operation returned.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the result to, in place of what the task was started with.
+            on_update: Called with each new snapshot; may be a coroutine function.
+
+        Returns:
+            The task's result: a `TaskResult`, or what the task was started with.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamTaskException: The task failed.
+            StreamWaitTimeoutException: The wait elapsed; the task may still be running.
+            StreamApiException: The server refused for good.
+            StreamTransportException: TLS verification failed.
+            StreamDecodeException: An answer or the result does not fit.
+        """
+        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        task_id, kind = _task(task, result_type)
+        if task_id is None:
+            return _at_once(task, result_type)
+        poller = self._here().poller
+        waiter = Waiter(task_id, backoff, timeout, poller.now(), wants_updates=on_update is not None)
+        return _result(task_id, await poller.wait(waiter, on_update), kind)
+
+    def watch_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+    ) -> AsyncGenerator[Task]:
+        """Follow a task: an async iterator over each new snapshot, the final one last.
+
+        A failed task is yielded like any other.
+
+        Args:
+            task: A task's id, or what starting an operation returned.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+
+        Returns:
+            An async iterator; each snapshot differs from the one before.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamException: As for `wait_for_task`, but for `StreamTaskException`.
+        """
+        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        task_id, _ = _task(task, None)
+        return self._watch(task_id, backoff, timeout)
+
+    delete_channels = _operation(_operations.delete_channels)
+    export_channels = _operation(_operations.export_channels)
+    update_channels_batch = _operation(_operations.update_channels_batch)
+    delete_users = _operation(_operations.delete_users)
+    deactivate_users = _operation(_operations.deactivate_users)
+    reactivate_users = _operation(_operations.reactivate_users)
+    export_users = _operation(_operations.export_users)
+    import_block_list = _operation(_operations.import_block_list)
+    delete_call = _operation(_operations.delete_call)
+    delete_feed = _operation(_operations.delete_feed)
+    delete_feeds_batch = _operation(_operations.delete_feeds_batch)
+    delete_feed_user_data = _operation(_operations.delete_feed_user_data)
+    export_feed_user_data = _operation(_operations.export_feed_user_data)
+    bulk_image_moderation = _operation(_operations.bulk_image_moderation)
+
+    def _here(self) -> _Engine:
+        loop = asyncio.get_running_loop()
+        engine = self._engines.get(loop)
+        return self._begin(loop) if engine is None else engine
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+        if self._is_closed:
+            raise RuntimeError("this client is closed")
+        # A client may outlive its loops: one for each asyncio.run, say.
+        self._engines = {other: engine for other, engine in self._engines.items() if not other.is_closed()}
+        engine = self._engines[loop] = _Engine(
+            Transport(self._connections, self._origin, self._headers, self._session),
+            Poller(
+                self._look,
+                Pacer(self._connections.max_connections),
+                not_found_grace=self._not_found_grace,
+            ),
+        )
+        return engine
+
+    async def _watch(
+        self,
+        task_id: str | None,
+        backoff: Backoff,
+        timeout: float | None,
+    ) -> AsyncGenerator[Task]:
+        if task_id is None:
+            return
+        poller = self._here().poller
+        async with aclosing(
+            poller.watch(Waiter(task_id, backoff, timeout, poller.now(), wants_updates=True))
+        ) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot
+
+    async def _look(self, task_id: str, limit: float = float("inf")) -> StreamResponse[Task]:
+        target = f"{protocol.API_PREFIX}/tasks/{protocol.path_segment('task_id', task_id)}{self._task_query}"
+        answer = await self._here().transport.exchange("GET", target, limit=limit)
+        status, headers, body = answer
+        protocol.check_status(status, headers, body)
+        return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
+
+    async def _send(self, operation: Operation[Any]) -> StreamResponse[dict[str, Any]]:
+        target = protocol.request_target(operation.path, self._api_key, operation.params)
+        body = None if operation.json is None else _json.dumps(operation.json)
+        status, headers, content = await self._here().transport.exchange(operation.method, target, body=body)
+        protocol.check_status(status, headers, content)
+        data = _json.structure(_json.loads(content) if content else {}, dict[str, Any])
+        return StreamResponse(data, status, headers, protocol.parse_rate_limit(headers))
+
+    async def _start(self, operation: Operation[T]) -> StartedTask[T]:
+        data = (await self._send(operation)).data
+        task_id = data.get("task_id")
+        if task_id:
+            return StartedTask(_json.structure(task_id, str, path="$.task_id"), data, operation.result_type)
+        if not operation.may_finish_at_once:
+            raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
+        payload = data.get("result")
+        result = _decoded(payload if isinstance(payload, dict) else {}, operation.result_type, None)
+        return StartedTask(None, data, operation.result_type, result)
+
+
+def hidden(value: Any) -> Any:
+    """Return a secret that no dump of a frame's variables shows."""
+    return auth.Secret(value) if isinstance(value, str) else value
+
+
+def settings_of(client: Any) -> dict[str, Any]:
+    """Return the arguments that make a client like an official one.
+
+    Raises:
+        TypeError: `client` lacks one of them.
+    """
+    settings = {}
+    for name in ("api_key", "token", "base_url"):
+        value = getattr(client, name, None)
+        if not isinstance(value, str):
+            raise TypeError(f"client must be a getstream client: it has no text {name!r}")
+        settings[name] = hidden(value) if name == "token" else value
+    return settings
+
+
+def _instance(name: str, value: Any, kind: type[T]) -> T | None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be an {kind.__module__}.{kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _request_timeout(value: float) -> float:
+    text = os.environ.get(REQUEST_TIMEOUT_VARIABLE)
+    if text and value == DEFAULT_REQUEST_TIMEOUT:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(
+                f"{REQUEST_TIMEOUT_VARIABLE} must be a number of seconds, not {text!r}"
+            ) from None
+    return check_seconds("request_timeout", value, positive=True)
+
+
+def _timeout(timeout: Any) -> float | None:
+    return None if timeout is None else check_seconds("timeout", timeout)
+
+
+def _task(task: Any, result_type: type[Any] | None) -> tuple[str | None, type[Any]]:
+    """Return the id to ask for, if there is one, and what the result is decoded to."""
+    if isinstance(task, StartedTask):
+        kind = task.result_type if result_type is None else result_type
+        return (None if task.task_id is None else protocol.check_task_id(task.task_id)), kind
+    if not isinstance(task, str):
+        raise TypeError(f"task must be a task id (str) or a StartedTask, not {type(task).__name__}")
+    return protocol.check_task_id(task), TaskResult if result_type is None else result_type
+
+
+def _at_once(task: Any, result_type: type[Any] | None) -> Any:
+    """Return what an operation came to that the server did in the request."""
+    if result_type is None:
+        return task.result
+    payload = task.data.get("result")
+    return _decoded(payload if isinstance(payload, dict) else {}, result_type, None)
+
+
+def _result(task_id: str, task: Task, kind: type[T]) -> T:
+    """Turn a final snapshot into what the wait returns or raises."""
+    if task.is_failed:
+        raise StreamTaskException.from_task(task_id, task)
+    return _decoded(task.result or {}, kind, task)
+
+
+def _decoded(payload: dict[str, Any], kind: type[T], task: Task | None) -> T:
+    if kind is TaskResult:
+        return cast("T", TaskResult(payload, task))
+    return _json.structure(payload, kind, path="$.result")
