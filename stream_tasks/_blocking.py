@@ -1,0 +1,241 @@
+"""The blocking client: the asynchronous one on a private event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+
+from stream_tasks import _client
+from stream_tasks._client import DEFAULT_REQUEST_TIMEOUT, AsyncStream
+from stream_tasks._loop_thread import LoopThread
+from stream_tasks.models import StartedTask, Task, TaskResult
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+    from stream_tasks._backoff import Backoff
+
+__all__ = ["Stream"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+OnUpdate = Callable[[Task], None]
+
+Calls = SimpleQueue[Any]
+
+_END = object()
+
+
+def _blocking(
+    method: Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Stream, P], T]:
+    """Make a blocking method of an asynchronous one."""
+
+    @functools.wraps(method)
+    def call(self: Stream, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self._client, *args, **kwargs))
+
+    return cast("Callable[Concatenate[Stream, P], T]", call)
+
+
+class Stream:
+    """A client for Stream's long-running tasks, for code that blocks.
+
+    The same engine as `AsyncStream`, run on a private event loop in a daemon thread. It can be used from
+    many threads at once, inside a running event loop (where it blocks that loop), and with or without
+    ``with``. The arguments are those of `AsyncStream`.
+
+    Callbacks run in the thread of the caller, and may call the client. Ctrl-C during a call cancels it first.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: An argument is missing, empty or out of range.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        request_timeout: float = DEFAULT_REQUEST_TIMEOUT,
+        connect_timeout: float = 10.0,
+        max_connections: int = 100,
+        not_found_grace: float = 5.0,
+        session: aiohttp.ClientSession | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        # From here on no dump of this frame shows them.
+        api_secret, token = _client.hidden(api_secret), _client.hidden(token)
+        self._client = AsyncStream(
+            api_key,
+            api_secret,
+            token=token,
+            base_url=base_url,
+            request_timeout=request_timeout,
+            connect_timeout=connect_timeout,
+            max_connections=max_connections,
+            not_found_grace=not_found_grace,
+            session=session,
+            ssl_context=ssl_context,
+            trust_env=trust_env,
+        )
+        self._loop = LoopThread()
+        self._finalizer = weakref.finalize(self, self._loop.exit)
+
+    @classmethod
+    def from_getstream(cls, client: Any, **options: Any) -> Self:
+        """Make a client with the key, token and base URL of an official ``getstream`` client.
+
+        Args:
+            client: A ``getstream.Stream`` or ``getstream.AsyncStream``, or anything with its
+                ``api_key``, ``token`` and ``base_url``.
+            options: Further arguments of this class.
+
+        Raises:
+            TypeError: `client` lacks one of these.
+        """
+        return cls(**_client.settings_of(client), **options)
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("AsyncStream", type(self).__name__, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all waits and close the connections; closing twice is fine."""
+        if not self._loop.is_closed:
+            # Another thread may close it at the same moment.
+            with contextlib.suppress(RuntimeError):
+                self._loop.run(self._client.aclose())
+        self._finalizer.detach()
+        self._loop.close()
+
+    request = _blocking(AsyncStream.request)
+    get_task = _blocking(AsyncStream.get_task)
+
+    @overload
+    def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: None = None,
+    ) -> StartedTask[TaskResult]: ...
+
+    @overload
+    def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: type[T],
+    ) -> StartedTask[T]: ...
+
+    def start_task(self, method: str, path: str, **arguments: Any) -> StartedTask[Any]:
+        """Start an operation that this client has no method for, as `AsyncStream.start_task` does."""
+        return self._loop.run(self._client.start_task(method, path, **arguments))
+
+    @overload
+    def wait_for_task(
+        self,
+        task: StartedTask[T],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: None = None,
+        on_update: OnUpdate | None = None,
+    ) -> T: ...
+
+    @overload
+    def wait_for_task(
+        self,
+        task: str,
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: None = None,
+        on_update: OnUpdate | None = None,
+    ) -> TaskResult: ...
+
+    @overload
+    def wait_for_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[T],
+        on_update: OnUpdate | None = None,
+    ) -> T: ...
+
+    def wait_for_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[Any] | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> Any:
+        """Wait until a task has ended, as `AsyncStream.wait_for_task` does.
+
+        `on_update` is called in this thread, and may call the client.
+        """
+        calls: Calls = SimpleQueue()
+        hook = None if on_update is None else self._loop.in_caller(on_update, calls)
+        wait = self._client.wait_for_task(
+            task, poll_interval, timeout, result_type=result_type, on_update=hook
+        )
+        return self._loop.run(wait, calls)
+
+    def watch_task(
+        self,
+        task: str | StartedTask[Any],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+    ) -> Iterator[Task]:
+        """Follow a task: an iterator over each new snapshot, as `AsyncStream.watch_task` is."""
+        return self._iterate(self._client.watch_task(task, poll_interval, timeout))
+
+    delete_channels = _blocking(AsyncStream.delete_channels)
+    export_channels = _blocking(AsyncStream.export_channels)
+    update_channels_batch = _blocking(AsyncStream.update_channels_batch)
+    delete_users = _blocking(AsyncStream.delete_users)
+    deactivate_users = _blocking(AsyncStream.deactivate_users)
+    reactivate_users = _blocking(AsyncStream.reactivate_users)
+    export_users = _blocking(AsyncStream.export_users)
+    import_block_list = _blocking(AsyncStream.import_block_list)
+    delete_call = _blocking(AsyncStream.delete_call)
+    delete_feed = _blocking(AsyncStream.delete_feed)
+    delete_feeds_batch = _blocking(AsyncStream.delete_feeds_batch)
+    delete_feed_user_data = _blocking(AsyncStream.delete_feed_user_data)
+    export_feed_user_data = _blocking(AsyncStream.export_feed_user_data)
+    bulk_image_moderation = _blocking(AsyncStream.bulk_image_moderation)
+
+    def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
+        async def step() -> Any:
+            return await anext(source, _END)
+
+        try:
+            while (item := self._loop.run(step())) is not _END:
+                yield item
+        finally:
+            # An iterator dropped half-way may be collected anywhere, even in the loop's own thread.
+            self._loop.schedule(source.aclose())

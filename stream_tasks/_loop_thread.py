@@ -1,0 +1,203 @@
+"""A private event loop in a daemon thread, for code that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+import weakref
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+
+_all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+_left_to_the_parent: list[Any] = []
+
+
+class LoopThread:
+    """Runs coroutines for callers in other threads; the thread begins with the first of them.
+
+    A caller that is interrupted, by Ctrl-C or by anything else that a signal handler raises, has its
+    coroutine cancelled and unwound first; a second interrupt breaks even that.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.is_closed = False
+        self._is_exiting = False
+        _all.add(self)
+
+    def run(self, work: Coroutine[Any, Any, T], calls: SimpleQueue[Any] | None = None) -> T:
+        """Run a coroutine to its end.
+
+        Args:
+            work: The coroutine; it sees the caller's context variables.
+            calls: Where it puts what is to be called in the caller's thread, see `in_caller`.
+
+        Raises:
+            RuntimeError: The client is closed, or this is the loop's own thread.
+        """
+        try:
+            loop = self._running()
+        except BaseException:
+            work.close()
+            raise
+        events: SimpleQueue[Any] = SimpleQueue() if calls is None else calls
+        context = contextvars.copy_context()
+        tasks: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            task = loop.create_task(work, context=context)
+            tasks.append(task)
+            task.add_done_callback(events.put)
+
+        def cancel() -> None:
+            tasks[0].cancel()
+
+        loop.call_soon_threadsafe(start)
+        try:
+            while True:
+                event = events.get()
+                if event in tasks:
+                    break
+                event()
+        except BaseException:
+            loop.call_soon_threadsafe(cancel)
+            while events.get() not in tasks:
+                pass
+            if not tasks[0].cancelled():
+                tasks[0].exception()
+            raise
+        if not tasks[0].cancelled():
+            return tasks[0].result()
+        if self._is_exiting:
+            # This thread goes with the interpreter, and threading prints nothing of that.
+            raise SystemExit
+        raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
+
+    def in_caller(self, function: Callable[..., Any], calls: SimpleQueue[Any]) -> Callable[..., Any]:
+        """Make a coroutine function that calls `function` in the thread that called `run`."""
+
+        async def call(*args: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            answer = loop.create_future()
+
+            def there() -> None:
+                result = function(*args)
+                if asyncio.iscoroutine(result):
+                    result.close()
+                    raise TypeError("a callback of the blocking client must not be a coroutine function")
+                loop.call_soon_threadsafe(_settle, answer)
+
+            calls.put(there)
+            await answer
+
+        return call
+
+    def schedule(self, work: Awaitable[None]) -> None:
+        """Run `work` without waiting for it, if the loop is still there."""
+        loop = self._loop
+        if loop is not None and not self.is_closed:
+            loop.call_soon_threadsafe(asyncio.ensure_future, work)
+
+    def is_current(self) -> bool:
+        """Whether this is the loop's own thread."""
+        return self._thread is threading.current_thread()
+
+    def close(self) -> None:
+        """Stop the loop and wait for its thread; all calls under way are cancelled. Twice is fine."""
+        with self._lock:
+            self.is_closed = True
+            loop, thread = self._loop, self._thread
+        if loop is not None and thread is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(loop.stop)
+            if not self.is_current():
+                thread.join()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self.is_current():
+            raise RuntimeError(
+                "the blocking client was called from its own event loop's thread, where it would wait"
+                " for itself; use AsyncStream there"
+            )
+        with self._lock:
+            if self.is_closed:
+                raise RuntimeError("this client is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name="stream_tasks", daemon=True
+                )
+                self._thread.start()
+                _watch_main_thread()
+            return self._loop
+
+    def exit(self) -> None:
+        """Close because the interpreter ends: no wait may keep it alive."""
+        self._is_exiting = True
+        self.close()
+
+    def _forget(self) -> None:
+        """Begin anew in a forked child; what the parent uses is kept, but not touched."""
+        if self._loop is not None:
+            _left_to_the_parent.append((self._loop, self._thread))
+        self._loop = self._thread = None
+        self._lock = threading.Lock()
+
+
+def _settle(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_result(None)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        if pending:
+            loop.run_until_complete(asyncio.wait(pending))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
+
+
+_watcher: threading.Thread | None = None
+
+
+def _watch_main_thread() -> None:
+    global _watcher  # noqa: PLW0603 - one for the process
+    if _watcher is None:
+        _watcher = threading.Thread(target=_at_main_thread_end, name="stream_tasks-exit", daemon=True)
+        _watcher.start()
+
+
+def _at_main_thread_end() -> None:
+    # Before atexit, the interpreter joins all threads: waits in them must end first.
+    threading.main_thread().join()
+    for runner in list(_all):
+        runner.exit()
+
+
+def _after_fork() -> None:
+    global _watcher  # noqa: PLW0603 - as above
+    _watcher = None
+    for runner in list(_all):
+        runner._forget()  # noqa: SLF001 - the same module
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
