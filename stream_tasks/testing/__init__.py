@@ -1,0 +1,18 @@
+"""A Stream server on your machine, for tests and demos.
+
+`FakeStream` listens on a loopback port and speaks the wire of Stream's task endpoints to any client: this
+library, the official one, or plain HTTP.
+
+    async with FakeStream() as server:
+        task_id = server.add_task(statuses=["pending", "running"], result={"url": "https://example.com/export.json"})
+        async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+            result = await client.wait_for_task(task_id)
+"""
+
+from stream_tasks.testing._faults import Fault
+from stream_tasks.testing._quota import RateLimitRule
+from stream_tasks.testing._requests import Request
+from stream_tasks.testing._scripts import TaskFailure, TaskScript
+from stream_tasks.testing._server import FakeStream
+
+__all__ = ["FakeStream", "Fault", "RateLimitRule", "Request", "TaskFailure", "TaskScript"]

@@ -1,0 +1,82 @@
+"""What goes back over the wire, before aiohttp sees it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from attrs import evolve, frozen
+
+__all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "header_pairs", "json_answer"]
+
+HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
+Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_ERRORS_URL: Final = "https://getstream.io/chat/docs/api_errors_response"
+_INTERNAL: Final = -1
+_CODES: Final = {400: 4, 401: 5, 403: 17, 404: 16, 408: 23, 413: 22, 429: 9}
+
+
+@frozen
+class Answer:
+    """One HTTP answer.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body, not compressed.
+        content_type: The media type of the body.
+        headers: Further headers as pairs, so that a name may come twice.
+    """
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: HeaderPairs = ()
+
+    def under(self, headers: HeaderPairs) -> "Answer":
+        """Return this answer with `headers` added, which take the place of its own of the same name."""
+        named = {name.lower() for name, _ in headers}
+        kept = tuple(pair for pair in self.headers if pair[0].lower() not in named)
+        return evolve(self, headers=kept + headers)
+
+
+def header_pairs(headers: Headers | None) -> HeaderPairs:
+    """Return headers as pairs, whichever way they were written."""
+    if headers is None:
+        return ()
+    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+
+
+def json_answer(status: int, body: Mapping[str, Any]) -> Answer:
+    """Return an answer with a JSON body, to which the duration that every Stream answer has is added."""
+    return Answer(status, json.dumps({**body, "duration": "0.10ms"}).encode())
+
+
+def error_answer(
+    status: int,
+    message: str,
+    *,
+    code: int | None = None,
+    fields: Mapping[str, str] | None = None,
+    unrecoverable: bool = False,
+) -> Answer:
+    """Return Stream's error envelope.
+
+    Args:
+        status: The HTTP status.
+        message: What went wrong.
+        code: Stream's own error number; by default the usual one of the status.
+        fields: What is wrong with single fields of the request.
+        unrecoverable: Whether the client is told not to try again.
+    """
+    body: dict[str, Any] = {
+        "code": _CODES.get(status, _INTERNAL) if code is None else code,
+        "message": message,
+        "StatusCode": status,
+        "more_info": _ERRORS_URL,
+        "details": [],
+    }
+    if fields:
+        body["exception_fields"] = dict(fields)
+    if unrecoverable:
+        body["unrecoverable"] = True
+    return json_answer(status, body)

@@ -1,0 +1,144 @@
+"""Faults: what goes wrong between a client and Stream, on demand."""
+
+import json
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from stream_tasks.testing._answers import Answer, HeaderPairs, Headers, error_answer, header_pairs
+from stream_tasks.testing._requests import Request
+
+__all__ = ["Fault", "PlannedFault"]
+
+Body: TypeAlias = Mapping[str, Any] | str | bytes
+
+
+@frozen
+class Fault:
+    """One way for a request to go wrong; made by the constructors below, given to `FakeStream.inject`.
+
+    Attributes:
+        name: What it is called in its repr.
+        pause: Seconds of silence before anything is said.
+        answer: The answer in place of the true one, or None.
+        metered: Whether the answer comes from Stream itself, which counts it against the quota.
+        breaks: Whether the connection is reset in place of an answer, or cut half-way through it.
+        overrides: Headers that take the place of the answer's own.
+    """
+
+    name: str
+    pause: float = field(default=0.0, repr=False)
+    answer: Answer | None = field(default=None, repr=False)
+    metered: bool = field(default=False, repr=False)
+    breaks: Literal["reset", "cut"] | None = field(default=None, repr=False)
+    overrides: HeaderPairs = field(default=(), repr=False)
+
+    @classmethod
+    def status(
+        cls,
+        code: int,
+        *,
+        body: Body | None = None,
+        headers: Headers | None = None,
+        unrecoverable: bool = False,
+    ) -> "Fault":
+        """Stream answers with this HTTP status.
+
+        Args:
+            code: The HTTP status.
+            body: The body, sent as JSON unless it is text or bytes; by default Stream's error envelope.
+            headers: Headers to add, in place of the rate-limit ones where they have the same name.
+            unrecoverable: Whether the envelope tells the client not to try again.
+        """
+        answer = error_answer(code, _phrase(code), unrecoverable=unrecoverable)
+        if body is not None:
+            answer = Answer(code, _encoded(body))
+        return cls(f"status {code}", answer=answer, metered=True, overrides=header_pairs(headers))
+
+    @classmethod
+    def html(cls, code: int = 502) -> "Fault":
+        """A gateway before Stream answers with this HTTP status and a page for people."""
+        title = f"{code} {_phrase(code)}"
+        page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return cls(f"html {code}", answer=Answer(code, page.encode(), "text/html"))
+
+    @classmethod
+    def redirect(cls, location: str, code: int = 302) -> "Fault":
+        """The answer points to another URL."""
+        answer = Answer(code, b"", "text/html", (("Location", location),))
+        return cls(f"redirect to {location}", answer=answer)
+
+    @classmethod
+    def body(
+        cls, content: bytes, content_type: str = "application/json", *, headers: Headers | None = None
+    ) -> "Fault":
+        """The answer is a 200 with these bytes."""
+        return cls(
+            "body", answer=Answer(200, content, content_type), metered=True, overrides=header_pairs(headers)
+        )
+
+    @classmethod
+    def malformed(cls) -> "Fault":
+        """The answer is a 200 that calls itself JSON and is none."""
+        return cls("malformed", answer=Answer(200, b'{"task_id": "half a'), metered=True)
+
+    @classmethod
+    def with_headers(cls, headers: Headers) -> "Fault":
+        """The true answer, with these headers in place of its own of the same name; pairs may repeat one."""
+        return cls("headers", overrides=header_pairs(headers))
+
+    @classmethod
+    def reset(cls) -> "Fault":
+        """The connection is reset before anything is done or said."""
+        return cls("reset", breaks="reset")
+
+    @classmethod
+    def cut(cls) -> "Fault":
+        """Stream does the work and begins its answer; the connection ends half-way through it."""
+        return cls("cut", breaks="cut")
+
+    @classmethod
+    def delay(cls, seconds: float) -> "Fault":
+        """The true answer comes this many seconds late."""
+        return cls(f"delay {seconds:g} s", pause=seconds)
+
+    @classmethod
+    def hang(cls, seconds: float = math.inf) -> "Fault":
+        """The request is accepted and nothing is said for this many seconds; then the true answer comes."""
+        return cls(f"hang {seconds:g} s", pause=seconds)
+
+
+class PlannedFault:
+    """A fault that waits for its requests.
+
+    Args:
+        fault: What will happen.
+        times: To how many requests; `math.inf` for all of them.
+        path: A part of the raw paths it is for; None for any.
+        task_id: The task whose polls it is for; None for any request.
+    """
+
+    def __init__(self, fault: Fault, times: float, path: str | None, task_id: str | None) -> None:
+        self.fault = fault
+        self.left = times
+        self._path = path
+        self._task_id = task_id
+
+    def is_for(self, request: Request) -> bool:
+        """Tell whether the fault shall strike this request."""
+        if self._path is not None and self._path not in request.path:
+            return False
+        return self._task_id is None or self._task_id == request.task_id
+
+
+def _phrase(code: int) -> str:
+    return HTTPStatus(code).phrase if code in HTTPStatus.__members__.values() else "Unknown"
+
+
+def _encoded(body: Body) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return body.encode() if isinstance(body, str) else json.dumps(body).encode()

@@ -1,0 +1,245 @@
+"""The operations that start tasks, as a table."""
+
+import time
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
+from typing import Any, Final
+from urllib.parse import unquote
+
+from attrs import field, frozen
+
+from stream_tasks.testing._scripts import Result
+
+__all__ = ["OPERATIONS", "Operation", "Start", "find_operation"]
+
+_BUCKET: Final = "fake-exports"
+_BATCH_OPERATIONS: Final = (
+    "addMembers", "removeMembers", "inviteMembers", "invites", "assignRoles", "addModerators",
+    "demoteModerators", "hide", "show", "archive", "unarchive", "updateData",
+)  # fmt: skip
+
+
+@frozen
+class Start:
+    """One request that starts an operation.
+
+    Attributes:
+        body: The parsed body.
+        names: The decoded parts of the path that the operation's pattern names.
+        failing: The items that must not succeed, and what their error says.
+        now: The Unix time in seconds.
+    """
+
+    body: Mapping[str, Any]
+    names: Mapping[str, str]
+    failing: Mapping[str, str]
+    now: float
+
+    def item(self, name: str) -> dict[str, str]:
+        """Return how one item of a batch fared."""
+        if name in self.failing:
+            return {"status": "error", "error": self.failing[name]}
+        return {"status": "ok"}
+
+
+def _undocumented(_: Start) -> Result:
+    return None
+
+
+def _not_at_once(_: Start) -> dict[str, Any] | None:
+    return None
+
+
+def _no_echo(_: Start) -> dict[str, Any]:
+    return {}
+
+
+@frozen
+class Operation:
+    """One operation.
+
+    Attributes:
+        name: Its name, as in the client's methods.
+        method: The HTTP method.
+        path: The path after ``/api/v2``, with ``{names}`` for what varies.
+        required: Body fields that must be there.
+        items: The body field that is a list of 1 to `most` items, or None.
+        most: The longest list allowed, or None for any.
+        choices: The words allowed in a body field.
+        result: Makes the documented result of the finished task from the request.
+        at_once: Makes the answer's body when the work is done without a task; None when it needs one.
+        echo: Makes what the answer to the start holds in any case.
+    """
+
+    name: str
+    method: str
+    path: str
+    required: tuple[str, ...] = ()
+    items: str | None = None
+    most: int | None = 100
+    choices: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    result: Callable[[Start], Result] = _undocumented
+    at_once: Callable[[Start], dict[str, Any] | None] = _not_at_once
+    echo: Callable[[Start], dict[str, Any]] = _no_echo
+
+    @property
+    def endpoint(self) -> str:
+        """What Stream's rate limits call it."""
+        return self.name.title().replace("_", "")
+
+    @property
+    def success(self) -> int:
+        """The HTTP status of a good answer."""
+        return 201 if self.method == "POST" else 200
+
+    def problems(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return what is wrong with single fields of a body; {} when nothing is."""
+        wrong = {name: f"{name} is a required field" for name in self.required if body.get(name) is None}
+        for name, words in self.choices.items():
+            if name not in wrong and body.get(name) not in words:
+                wrong[name] = f"{name} must be one of [{' '.join(words)}]"
+        if self.items is not None and self.items not in wrong:
+            fault = self._list_fault(body.get(self.items))
+            if fault:
+                wrong[self.items] = f"{self.items} must {fault}"
+        return wrong
+
+    def _list_fault(self, items: object) -> str | None:
+        if not isinstance(items, list):
+            return "be a list"
+        if not items:
+            return "contain at least 1 item"
+        if self.most is not None and len(items) > self.most:
+            return f"contain at most {self.most} items"
+        return None
+
+
+def _per_item(name: str) -> Callable[[Start], dict[str, Any]]:
+    def result(start: Start) -> dict[str, Any]:
+        return {item: start.item(item) for item in start.body[name]}
+
+    return result
+
+
+def _channels_deleted_at_once(start: Start) -> dict[str, Any] | None:
+    return None if start.body.get("hard_delete") else {"result": _per_item("cids")(start)}
+
+
+def _export(kind: str, poll: int) -> dict[str, Any]:
+    # A fresh link with every look at the task, as Stream renews the signature.
+    path = f"{kind}/export.json"
+    return {
+        "url": f"https://{_BUCKET}.invalid/{path}?signature={poll}",
+        "path": path,
+        "s3_bucket_name": _BUCKET,
+    }
+
+
+def _channels_exported(_: Start) -> Result:
+    return lambda poll: _export("channels", poll)
+
+
+def _users_exported(_: Start) -> Result:
+    return lambda poll: {"url": _export("users", poll)["url"]}
+
+
+def _channels_updated(start: Start) -> Result:
+    cids = _cids(start.body["filter"]) or list(start.failing)  # an opaque filter hits whatever shall fail
+    reasons: dict[str, list[str]] = {}
+    for cid in cids:
+        if cid in start.failing:
+            reasons.setdefault(start.failing[cid], []).append(cid)
+    return {
+        "operation": start.body["operation"],
+        "status": "completed",
+        "success_channels_count": sum(cid not in start.failing for cid in cids),
+        "failed_channels": [{"reason": reason, "cids": cids} for reason, cids in reasons.items()],
+        "batch_created_at": _rfc3339(start.now),
+        "finished_at": _rfc3339(start.now),
+    }
+
+
+def _cids(condition: object) -> list[str]:
+    """Return the cids that a filter names, at any depth."""
+    if isinstance(condition, str):
+        return [condition] if ":" in condition else []
+    if isinstance(condition, Mapping):
+        condition = list(condition.values())
+    return [cid for part in condition for cid in _cids(part)] if isinstance(condition, list) else []
+
+
+def _users_deactivated(start: Start) -> Result:
+    users = [name for name in start.body["user_ids"] if name not in start.failing]
+    return {"users": [{"id": name, "deactivated_at": _rfc3339(start.now)} for name in users]}
+
+
+def _call_deleted(start: Start) -> dict[str, Any]:
+    cid = _call(start)["call"]["cid"]
+    return {cid: start.item(cid)}
+
+
+def _call(start: Start) -> dict[str, Any]:
+    return {"call": {**start.names, "cid": f"{start.names['type']}:{start.names['id']}"}}
+
+
+def _call_deleted_at_once(start: Start) -> dict[str, Any] | None:
+    return None if start.body.get("hard") else {}
+
+
+def _rfc3339(now: float) -> str:
+    seconds, fraction = divmod(now, 1)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1e9):09}Z"
+
+
+_USER_IDS: Final = ("user_ids",)
+
+OPERATIONS: Final = (
+    Operation(
+        "delete_channels", "POST", "/chat/channels/delete", ("cids",), "cids",
+        result=_per_item("cids"), at_once=_channels_deleted_at_once,
+    ),
+    Operation(
+        "export_channels", "POST", "/chat/export_channels", ("channels",), "channels",
+        result=_channels_exported,
+    ),
+    Operation(
+        "update_channels_batch", "PUT", "/chat/channels/batch", ("operation", "filter"),
+        choices={"operation": _BATCH_OPERATIONS}, result=_channels_updated,
+    ),
+    Operation("delete_users", "POST", "/users/delete", _USER_IDS, "user_ids", result=_per_item("user_ids")),
+    Operation(
+        "deactivate_users", "POST", "/users/deactivate", _USER_IDS, "user_ids", result=_users_deactivated
+    ),
+    Operation("reactivate_users", "POST", "/users/reactivate", _USER_IDS, "user_ids"),
+    Operation("export_users", "POST", "/export/users", _USER_IDS, "user_ids", 25, result=_users_exported),
+    Operation("import_block_list", "POST", "/blocklists/{id}/import", ("items",), "items", None),
+    Operation(
+        "delete_call", "POST", "/video/call/{type}/{id}/delete",
+        result=_call_deleted, at_once=_call_deleted_at_once, echo=_call,
+    ),
+    Operation("delete_feed", "DELETE", "/feeds/feed_groups/{group}/feeds/{id}"),
+    Operation("delete_feeds_batch", "POST", "/feeds/feeds/delete", ("feeds",), "feeds"),
+    Operation("delete_feed_user_data", "POST", "/feeds/users/{user_id}/delete"),
+    Operation("export_feed_user_data", "POST", "/feeds/users/{user_id}/export"),
+    Operation("bulk_image_moderation", "POST", "/moderation/bulk_image_moderation", ("csv_file",)),
+)  # fmt: skip
+
+
+def find_operation(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
+    """Return the operation at a raw path and the decoded names in it, or None."""
+    for operation in OPERATIONS:
+        if operation.method == method:
+            names = _match(f"/api/v2{operation.path}", path)
+            if names is not None:
+                return operation, names
+    return None
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    names = {}
+    for expected, given in zip_longest(pattern.split("/"), path.split("/"), fillvalue=""):
+        if expected.startswith("{") and given:
+            names[expected[1:-1]] = unquote(given)
+        elif expected != given:
+            return None
+    return names

@@ -1,0 +1,147 @@
+"""How tasks come along."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from attrs import asdict, field, frozen, validators
+
+__all__ = ["FakeTask", "Result", "TaskFailure", "TaskScript"]
+
+Result: TypeAlias = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
+
+_NANOSECONDS: Final = 1_000_000_000
+
+
+@frozen
+class TaskFailure:
+    """Why a task failed.
+
+    Attributes:
+        type: The kind of error.
+        description: What happened, for people.
+        stacktrace: Where it happened; left out of the wire when None.
+        version: The version of the server; left out of the wire when None.
+    """
+
+    type: str
+    description: str = ""
+    stacktrace: str | None = None
+    version: str | None = None
+
+
+def _wire_error(error: Mapping[str, Any] | TaskFailure | None) -> Mapping[str, Any] | None:
+    if isinstance(error, TaskFailure):
+        return asdict(error, filter=lambda _, value: value is not None)
+    return error
+
+
+def _texts(statuses: Iterable[str]) -> tuple[str, ...]:
+    return tuple(statuses)
+
+
+@frozen
+class TaskScript:
+    """The life of one task.
+
+    Attributes:
+        statuses: What the task is before it is final. By poll count each poll sees the next one; by time they
+            share `after` evenly. Final and unknown statuses are fine.
+        after: Seconds until the task is final; None to go by poll count, `math.inf` for never.
+        result: The result of the completed task: a mapping, a function of the poll's number (from 1) that
+            makes one, or None for none.
+        error: The error of the failed task, or None.
+        final: The last status; None for ``failed`` if there is an error, else ``completed``.
+        visible_after: Seconds in which the task is not found, as with Stream's eventual consistency.
+    """
+
+    statuses: tuple[str, ...] = field(default=("pending", "running"), converter=_texts)
+    after: float | None = field(default=None, validator=validators.optional(validators.ge(0)))
+    result: Result = None
+    error: Mapping[str, Any] | None = field(default=None, converter=_wire_error)
+    final: str | None = None
+    visible_after: float = field(default=0.0, validator=validators.ge(0))
+
+    @property
+    def last(self) -> str:
+        """The status that stands for ever."""
+        return self.final or ("completed" if self.error is None else "failed")
+
+    def status(self, polls: int, elapsed: float) -> tuple[str, float | None]:
+        """Return the status that a poll sees, and since when it stands if that is known.
+
+        Args:
+            polls: How many polls there were before this one.
+            elapsed: Seconds since the task began; the answer's moment counts from there, too.
+        """
+        if self.after is None:
+            return (self.statuses[polls] if polls < len(self.statuses) else self.last), None
+        if elapsed >= self.after:
+            return self.last, self.after
+        statuses = self.statuses or ("running",)
+        last = len(statuses) - 1
+        if math.isinf(self.after):
+            return statuses[min(polls, last)], None
+        share = self.after / len(statuses)
+        index = min(int(elapsed / share), last)
+        return statuses[index], index * share
+
+
+class FakeTask:
+    """A task on the server.
+
+    Args:
+        task_id: Its id.
+        script: How it comes along.
+        now: The moment it begins, in seconds of the server's clock.
+        epoch: The Unix time, in seconds, at which that clock shows zero.
+    """
+
+    def __init__(self, task_id: str, script: TaskScript, now: float, epoch: float) -> None:
+        self.task_id = task_id
+        self.script = script
+        self._created = self._updated = now
+        self._epoch = epoch
+        self._polls = 0
+        self._status = script.status(0, 0.0)[0]
+        self._encoded: bytes | None = None
+
+    def rewrite(self, script: TaskScript) -> None:
+        """Go on by another script; it counts its own polls, and its time from the task's beginning."""
+        self.script = script
+        self._polls = 0
+        self._encoded = None
+
+    def body(self, now: float) -> bytes | None:
+        """Count a poll and return the body of its answer, or None while the task cannot be found."""
+        elapsed = now - self._created
+        if elapsed < self.script.visible_after:
+            return None
+        status, since = self.script.status(self._polls, elapsed)
+        self._polls += 1
+        if status != self._status:
+            self._status = status
+            self._updated = now if since is None else self._created + since
+            self._encoded = None
+        if self._encoded is not None:
+            return self._encoded
+        body = json.dumps(self._fields()).encode()
+        if not callable(self.script.result):
+            self._encoded = body  # the same until the status changes
+        return body
+
+    def _fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "task_id": self.task_id,
+            "status": self._status,
+            "created_at": int((self._epoch + self._created) * _NANOSECONDS),
+            "updated_at": int((self._epoch + self._updated) * _NANOSECONDS),
+            "duration": "0.10ms",
+        }
+        if self._status == "completed" and self.script.result is not None:
+            result = self.script.result
+            fields["result"] = result(self._polls) if callable(result) else result
+        if self._status == "failed" and self.script.error is not None:
+            fields["error"] = self.script.error
+        return fields

@@ -1,0 +1,233 @@
+"""The server: sockets, faults and the log."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+from attrs import evolve, frozen
+
+from stream_tasks.testing._answers import error_answer
+from stream_tasks.testing._app import FakeApp
+from stream_tasks.testing._faults import Fault, PlannedFault
+from stream_tasks.testing._quota import RateLimitRule
+from stream_tasks.testing._requests import Request, read_request
+from stream_tasks.testing._sockets import cut, reset, respond
+
+__all__ = ["FakeStream"]
+
+_SECRET: Final = "fake-secret-of-64-characters-as-long-as-those-that-stream-issues"  # noqa: S105 - it opens nothing
+_STOP_GRACE: Final = 0.05  # seconds that answers under way get
+_BACKLOG: Final = 4096  # thousands of waits may connect at once
+
+
+@frozen
+class _Running:
+    listener: asyncio.Server
+    connections: web.Server
+    stopping: asyncio.Future[None]  # frees the requests that hang
+
+
+class FakeStream(FakeApp):
+    """A Stream server on a loopback port.
+
+    Used with ``async with`` it runs on the caller's loop, with plain ``with`` on a loop of its own in a
+    daemon thread. It can be stopped and started again; it keeps its port.
+
+    Args:
+        api_key: The key that requests must name.
+        api_secret: The secret that their tokens must be signed with.
+        host: The address to listen on.
+        port: The port to listen on; 0 for any free one.
+        rate_limit: The rule for looking at tasks, or a number of calls a minute; None for no limit.
+        clock: The time in seconds for tasks, windows and the log; tests may move it by hand.
+
+    Attributes:
+        api_key: The key that requests must name.
+        api_secret: The secret that their tokens must be signed with.
+        requests: What was asked, in order of arrival.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str = "fake-key",
+        api_secret: str = _SECRET,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        rate_limit: RateLimitRule | int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(api_key, api_secret, rate_limit, clock)
+        self.requests: list[Request] = []
+        self._faults: list[PlannedFault] = []
+        self._host = host
+        self._port = port
+        self._running: _Running | None = None
+        self._leave_thread: Callable[[], None] = lambda: None
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._running is None else self.url
+        return f"<{type(self).__name__} {state}, {len(self._tasks)} tasks, {len(self.requests)} requests>"
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients.
+
+        Raises:
+            RuntimeError: If the server has never been started.
+        """
+        if not self._port:
+            raise RuntimeError("the server has no address before it is started")
+        return f"http://{self._host}:{self._port}"
+
+    def inject(
+        self, fault: Fault, times: float = 1, *, path: str | None = None, task_id: str | None = None
+    ) -> None:
+        """Let the next requests that match meet a fault; faults strike in the order given.
+
+        Args:
+            fault: What happens to them.
+            times: To how many of them; `math.inf` for all.
+            path: A part of the raw paths it is for; None for any.
+            task_id: The task whose polls it is for; None for any request.
+        """
+        self._faults.append(PlannedFault(fault, times, path, task_id))
+
+    def heal(self) -> None:
+        """Call off the faults that have not struck yet."""
+        self._faults.clear()
+
+    def polls(self, task_id: str) -> list[Request]:
+        """Return the requests that looked at a task, in order of arrival."""
+        return [request for request in self.requests if request.task_id == task_id]
+
+    def clear(self) -> None:
+        """Forget everything but the rules: tasks, scripts, failing items, faults, the log, what was spent."""
+        super().clear()
+        self.heal()
+        self.requests.clear()
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            RuntimeError: If the server runs already.
+            OSError: If the port is taken.
+        """
+        if self._running is not None:
+            raise RuntimeError("the server runs already")
+        loop = asyncio.get_running_loop()
+        stopping = loop.create_future()
+        connections = web.Server(partial(self._handle, stopping), access_log=None, handler_cancellation=True)
+        listener = await loop.create_server(connections, self._host, self._port, backlog=_BACKLOG)
+        self._port = listener.sockets[0].getsockname()[1]
+        self._running = _Running(listener, connections, stopping)
+
+    async def stop(self) -> None:
+        """Stop listening and end all connections, hanging ones too; may be called again."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.listener.close()
+        running.stopping.set_result(None)
+        transports = [connection.transport for connection in running.connections.connections]
+        await running.connections.shutdown(_STOP_GRACE)
+        for transport in transports:
+            if transport is not None:
+                transport.abort()  # a client that does not read would keep it open
+        await running.listener.wait_closed()
+        await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __enter__(self) -> Self:
+        started: Future[Callable[[], object]] = Future()
+        thread = threading.Thread(target=self._run, args=(started,), name="FakeStream", daemon=True)
+        thread.start()
+        end = started.result()
+
+        def leave() -> None:
+            end()
+            thread.join()
+
+        self._leave_thread = leave
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave_thread()
+
+    def _run(self, started: "Future[Callable[[], object]]") -> None:
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            ended = asyncio.Event()
+            async with self:
+                started.set_result(partial(loop.call_soon_threadsafe, ended.set))
+                await ended.wait()
+
+        try:
+            asyncio.run(serve())
+        except Exception as error:  # noqa: BLE001 - the thread that waits raises it
+            started.set_exception(error)
+
+    async def _handle(self, stopping: asyncio.Future[None], http: web.BaseRequest) -> web.StreamResponse:
+        too_large = None
+        try:
+            body = await http.read() if http.body_exists else b""
+        except web.HTTPRequestEntityTooLarge:
+            body, too_large = b"", error_answer(413, "the body is too large")
+        request = read_request(http, body, self._clock())
+        place = len(self.requests)
+        self.requests.append(request)
+        fault = self._next_fault(request)
+        if fault is None:
+            answer = too_large or self._answer(request)
+            self._note(place, request, answer.status)
+            return respond(http, answer)
+        if fault.pause and not await _pause(fault.pause, stopping):
+            return reset(http)
+        if fault.breaks == "reset":
+            return reset(http)
+        answer = fault.answer if fault.answer and not fault.metered else self._answer(request, fault.answer)
+        answer = answer.under(fault.overrides)
+        if fault.breaks == "cut":
+            return await cut(http, answer)
+        self._note(place, request, answer.status)
+        return respond(http, answer)
+
+    def _next_fault(self, request: Request) -> Fault | None:
+        planned = next((planned for planned in self._faults if planned.is_for(request)), None)
+        if planned is None:
+            return None
+        planned.left -= 1
+        if planned.left <= 0:
+            self._faults.remove(planned)
+        return planned.fault
+
+    def _note(self, place: int, request: Request, status: int) -> None:
+        # The log may have been cleared since, even by another thread just now.
+        with suppress(IndexError):
+            if self.requests[place] is request:
+                self.requests[place] = evolve(request, status=status)
+
+
+async def _pause(seconds: float, stopping: asyncio.Future[None]) -> bool:
+    """Wait; return False if the server was stopped meanwhile."""
+    await asyncio.wait([stopping], timeout=None if math.isinf(seconds) else seconds)
+    return not stopping.done()

@@ -1,0 +1,52 @@
+"""Answers, whole and broken, on aiohttp's connections."""
+
+import socket
+import struct
+from typing import Final
+
+from aiohttp import web
+
+from stream_tasks.testing._answers import Answer
+
+__all__ = ["cut", "reset", "respond"]
+
+_WORTH_GZIP: Final = 1024  # bytes
+
+
+def respond(http: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Return the whole answer, compressed if that is worth it."""
+    response = web.Response(status=answer.status, body=answer.body)
+    _add_headers(response, answer)
+    if len(answer.body) > _WORTH_GZIP and "gzip" in http.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def cut(http: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Send half of an answer whose whole length was promised, and close the connection."""
+    response = web.StreamResponse(status=answer.status)
+    _add_headers(response, answer)
+    response.content_length = len(answer.body)
+    await response.prepare(http)
+    await response.write(answer.body[: len(answer.body) // 2])
+    http.protocol.force_close()
+    return response
+
+
+def reset(http: web.BaseRequest) -> web.StreamResponse:
+    """End the connection as a crashed host would, without an answer."""
+    transport = http.transport
+    if transport is not None:
+        # A linger time of 0 turns the end of the connection into a reset.
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+    return web.Response()  # never sent: aiohttp finds the connection gone
+
+
+def _add_headers(response: web.StreamResponse, answer: Answer) -> None:
+    response.content_type = answer.content_type
+    for name in {name for name, _ in answer.headers}:
+        response.headers.popall(name, None)
+    for name, value in answer.headers:
+        response.headers.add(name, value)
