@@ -1,0 +1,76 @@
+"""What the tests share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses, core
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from stream_tasks import AsyncStream, Stream
+from stream_tasks.testing import FakeStream
+
+
+def pytest_configure() -> None:
+    """Keep pytest-asyncio from making, and leaking, a loop of its own on Python 3.11."""
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KEY", "SECRET"):
+        monkeypatch.delenv(f"STREAM_API_{name}", raising=False)
+    for name in ("STREAM_BASE_URL", "STREAM_REQUEST_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fail on calls that block the event loop."""
+    with blockbuster_ctx("stream_tasks") as found:
+        yield found
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeStream]:
+    async with FakeStream() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def client(server: FakeStream, blockbuster: BlockBuster) -> AsyncIterator[AsyncStream]:
+    async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as made:
+        yield made
+
+
+@pytest.fixture
+def threaded_server() -> Iterator[FakeStream]:
+    with FakeStream() as fake:
+        yield fake
+
+
+@pytest.fixture
+def blocking(threaded_server: FakeStream) -> Iterator[Stream]:
+    server = threaded_server
+    with Stream(server.api_key, server.api_secret, base_url=server.url) as made:
+        yield made
+
+
+class _Writer:
+    output_size = 0
+
+
+class _Response(aiohttp.ClientResponse):
+    """Aioresponses does not give aiohttp 3.14 the writer that it wants."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("stream_writer", _Writer())
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    monkeypatch.setattr(core, "ClientResponse", _Response)
+    with aioresponses() as mock:
+        yield mock
