@@ -1,0 +1,41 @@
+"""Every Python example in the README runs as it stands."""
+
+import functools
+import re
+import warnings
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from stream_tasks.testing import FakeStream, TaskFailure
+
+README = (Path(__file__).parent.parent / "README.rst").read_text()
+EXAMPLES = [dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README)]
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import getstream
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split("\n")[-2].strip()[:40])
+def test_the_readmes_examples_run(
+    example: str, threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are pasted, not adapted."""
+    server = threaded_server
+    monkeypatch.setenv("STREAM_API_KEY", server.api_key)
+    monkeypatch.setenv("STREAM_API_SECRET", server.api_secret)
+    monkeypatch.setenv("STREAM_BASE_URL", server.url)
+    # The official client's default address is no variable.
+    monkeypatch.setattr(getstream, "Stream", functools.partial(getstream.Stream, base_url=server.url))
+    ids = re.findall(r'"([0-9a-f]{8}-[0-9a-f-]+)"', README)
+    server.add_task(ids[0], result={"url": "https://example.com/export"})
+    server.add_task(ids[1], error=TaskFailure("ImportFailed", "bad rows"))
+    server.fail_items("messaging:general")
+    exec(compile(example, "README.rst", "exec"), {"__name__": "__main__"})
+
+
+def test_there_are_examples_to_run() -> None:
+    """The pattern that finds them has not gone blind."""
+    assert len(EXAMPLES) == README.count("code-block:: python") >= 7

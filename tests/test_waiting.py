@@ -1,0 +1,398 @@
+"""The rules of waiting for one task, in virtual time."""
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+
+import anyio
+import pytest
+from scripted import Hang, Script, poller, tasks_left, timers_left, times, waiter
+
+from stream_tasks import (
+    Backoff,
+    StreamApiException,
+    StreamDecodeException,
+    StreamRateLimitException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+    Task,
+)
+
+pytestmark = pytest.mark.looptime
+
+UNAVAILABLE = StreamApiException(status_code=503)
+
+
+async def test_it_looks_first_and_then_sleeps() -> None:
+    """A finished task is returned at once, with one poll."""
+    script = Script("completed")
+    engine = poller(script)
+    begun = engine.now()
+    task = await engine.wait(waiter(engine))
+    assert task.is_completed
+    assert len(script.polls) == 1
+    assert engine.now() == begun
+    assert timers_left() == 0
+
+
+async def test_polls_are_the_interval_apart() -> None:
+    """The time between two polls is the interval, counted from the answer."""
+    script = Script("pending", "running", "running", "completed", latency=0.25)
+    engine = poller(script)
+    await engine.wait(waiter(engine, 2.0))
+    assert script.gaps == [2.25, 2.25, 2.25]
+
+
+async def test_an_interval_of_zero_means_the_floor() -> None:
+    """No task is asked for more often than every 50 ms."""
+    script = Script("pending", "running", "completed")
+    engine = poller(script)
+    await engine.wait(waiter(engine, 0))
+    assert script.gaps == [0.05, 0.05]
+
+
+async def test_a_backoff_spaces_polls_out() -> None:
+    """Each delay is the factor longer, up to the maximum."""
+    script = Script("pending", "running", "running", "running", "completed")
+    engine = poller(script)
+    await engine.wait(waiter(engine, Backoff(1, 5, jitter=0)))
+    assert script.gaps == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("timeout", [0.2, 1.0, 60.0])
+async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float) -> None:
+    """A server that says nothing does not hold the caller longer than asked."""
+    script = Script(Hang(3600))
+    engine = poller(script)
+    begun = engine.now()
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await engine.wait(waiter(engine, timeout=timeout))
+    assert engine.now() - begun == pytest.approx(timeout, abs=0.05)
+    error = info.value
+    assert (error.reason, error.task, error.polls) == ("unreachable", None, 1)
+    assert len(script.polls) == 1
+    assert not tasks_left()
+
+
+async def test_the_deadline_bounds_a_later_look_that_hangs() -> None:
+    """A poll in flight is cancelled at the deadline, and has ended when the wait has."""
+    script = Script("running", Hang(3600))
+    engine = poller(script)
+    begun = engine.now()
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await engine.wait(waiter(engine, timeout=10))
+    assert engine.now() - begun == pytest.approx(10, abs=0.05)
+    assert info.value.polls == 2
+    assert info.value.task is not None
+    assert info.value.task.status == "running"
+    assert script.cancelled == 1
+    assert not tasks_left()
+    assert timers_left() == 0
+
+
+async def test_a_last_look_is_taken_just_before_the_deadline() -> None:
+    """A task that ended a quarter of a second before the deadline is returned."""
+    script = Script("running", "completed")
+    engine = poller(script)
+    begun = engine.now()
+    assert (await engine.wait(waiter(engine, 50, 10))).is_completed
+    assert 9.75 <= engine.now() - begun < 10
+
+
+async def test_no_look_is_wasted_after_the_last_one() -> None:
+    """After the last look the wait just ends."""
+    script = Script("running")
+    engine = poller(script)
+    with pytest.raises(StreamWaitTimeoutException, match="still running"):
+        await engine.wait(waiter(engine, 1, 3))
+    assert times(script.polls) == [0, 1, 2, 2.8]
+
+
+async def test_without_a_timeout_it_waits_for_hours() -> None:
+    """``timeout=None`` is no deadline."""
+    script = Script(*["running"] * 100, "completed")
+    engine = poller(script)
+    begun = engine.now()
+    await engine.wait(waiter(engine, 600, None))
+    assert engine.now() - begun == pytest.approx(60_000)
+
+
+async def test_a_timeout_of_zero_is_one_look() -> None:
+    """It returns a finished task, and times out on any other."""
+    engine = poller(Script("completed"))
+    assert (await engine.wait(waiter(engine, timeout=0))).is_completed
+    script = Script("running")
+    engine = poller(script)
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await engine.wait(waiter(engine, timeout=0))
+    assert len(script.polls) == 1
+    assert info.value.task is not None
+
+
+async def test_a_timeout_of_zero_says_what_the_one_look_met() -> None:
+    """A look that failed is the cause."""
+    engine = poller(Script(UNAVAILABLE))
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await engine.wait(waiter(engine, timeout=0))
+    assert info.value.__cause__ is UNAVAILABLE
+    assert info.value.reason == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        StreamTransportException("connection_reset"),
+        StreamTransportException("timeout"),
+        StreamTransportException("dns_failure"),
+        StreamTransportException("unknown"),
+        StreamDecodeException("not JSON"),
+        *(StreamApiException(status_code=status) for status in (408, 425, 500, 502, 503, 504, 599)),
+        StreamRateLimitException(),
+    ],
+    ids=repr,
+)
+async def test_a_bad_moment_never_ends_a_wait(moment: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """It is retried inside the deadline, with one warning and growing gaps."""
+    script = Script("running", *[moment] * 5, "completed")
+    engine = poller(script)
+    assert (await engine.wait(waiter(engine, 0.05))).is_completed
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.event for record in warnings] == ["retrying"]  # type: ignore[attr-defined]
+    assert script.gaps[-1] > script.gaps[1]
+
+
+async def test_each_trouble_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """When the server has been well in between, the next failure is news again."""
+    script = Script(UNAVAILABLE, UNAVAILABLE, "running", UNAVAILABLE, "completed")
+    engine = poller(script)
+    await engine.wait(waiter(engine))
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *(StreamApiException(status_code=status) for status in (302, 400, 401, 403, 405, 413, 422)),
+        StreamApiException(status_code=503, unrecoverable=True),
+        StreamRateLimitException(unrecoverable=True),
+        StreamTransportException("tls_handshake_failed"),
+        StreamDecodeException("wrong", path="$.status"),
+        ZeroDivisionError(),
+    ],
+    ids=repr,
+)
+async def test_what_trying_again_cannot_mend_is_raised_at_once(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One poll, no warning."""
+    script = Script(failure)
+    engine = poller(script)
+    with pytest.raises(type(failure)) as info:
+        await engine.wait(waiter(engine))
+    assert info.value is failure
+    assert len(script.polls) == 1
+    assert not caplog.records
+
+
+async def test_a_404_is_not_final_while_the_task_may_not_be_visible_yet() -> None:
+    """Within the grace it is retried."""
+    missing = StreamApiException(status_code=404, code=16)
+    script = Script(missing, missing, missing, "completed")
+    engine = poller(script)
+    assert (await engine.wait(waiter(engine))).is_completed
+
+
+async def test_a_404_is_final_after_the_grace() -> None:
+    """The grace counts from the wait's start."""
+    missing = StreamApiException(status_code=404, code=16)
+    engine = poller(Script(missing), not_found_grace=2.5)
+    begun = engine.now()
+    with pytest.raises(StreamApiException) as info:
+        await engine.wait(waiter(engine))
+    assert info.value is missing
+    assert 2.5 <= engine.now() - begun < 10
+
+
+async def test_an_unknown_status_is_unfinished_and_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Only ``completed`` and ``failed`` are final."""
+    script = Script("archiving", "archiving", "Completed", "completed")
+    engine = poller(script)
+    assert (await engine.wait(waiter(engine))).status == "completed"
+    assert [record.status for record in caplog.records] == ["archiving", "Completed"]  # type: ignore[attr-defined]
+
+
+async def test_a_failed_task_is_returned_as_it_is() -> None:
+    """What a failed task means is the client's to say."""
+    engine = poller(Script("running", "failed"))
+    assert (await engine.wait(waiter(engine))).is_failed
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        pytest.param(["running"], "still_running", id="the task just runs on"),
+        pytest.param(["running", UNAVAILABLE], "unreachable", id="the server is away"),
+        pytest.param(["running", StreamRateLimitException()], "rate_limited", id="the quota is spent"),
+        pytest.param([Hang(99)], "unreachable", id="nothing was ever heard"),
+    ],
+)
+async def test_a_timeout_says_why(steps: list[str | Exception], reason: str) -> None:
+    """The reason, the last snapshot and the last failure are on the exception."""
+    script = Script(*steps)
+    engine = poller(script)
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await engine.wait(waiter(engine, timeout=5))
+    error = info.value
+    assert error.reason == reason
+    assert error.timeout == 5
+    assert error.elapsed == pytest.approx(5, abs=0.05)
+    assert error.polls == len(script.polls)
+    assert error.__cause__ is (script.steps[-1] if isinstance(script.steps[-1], Exception) else None)
+
+
+async def test_updates_are_the_snapshots_that_differ() -> None:
+    """A callback sees each change once, the final one too."""
+    seen: list[str] = []
+    engine = poller(Script("pending", "pending", "running", "running", "completed"))
+    await engine.wait(waiter(engine, wants_updates=True), lambda task: seen.append(task.status))
+    assert seen == ["pending", "running", "completed"]
+
+
+async def test_a_callback_may_be_a_coroutine_function() -> None:
+    """It is awaited, also when it takes longer than the interval."""
+    seen: list[str] = []
+
+    async def on_update(task: Task) -> None:
+        await anyio.sleep(10)
+        seen.append(task.status)
+
+    engine = poller(Script("pending", "running", "completed"))
+    await engine.wait(waiter(engine, wants_updates=True), on_update)
+    assert seen == ["pending", "running", "completed"]
+
+
+async def test_an_error_in_a_callback_reaches_the_caller() -> None:
+    """It ends the wait and leaves nothing."""
+
+    def on_update(task: Task) -> None:
+        raise LookupError(task.status)
+
+    engine = poller(Script("running"))
+    with pytest.raises(LookupError, match="running"):
+        await engine.wait(waiter(engine, wants_updates=True), on_update)
+    assert timers_left() == 0
+
+
+async def test_watching_yields_each_new_snapshot_and_ends() -> None:
+    """The final snapshot is the last."""
+    engine = poller(Script("pending", "moving", "moving", "failed"))
+    found = [task.status async for task in engine.watch(waiter(engine, wants_updates=True))]
+    assert found == ["pending", "running", "running", "failed"]
+    assert timers_left() == 0
+
+
+async def test_watching_has_the_same_deadline() -> None:
+    """It raises when the deadline comes first."""
+    engine = poller(Script("running"))
+    with pytest.raises(StreamWaitTimeoutException):
+        async for _ in engine.watch(waiter(engine, timeout=5, wants_updates=True)):
+            pass
+
+
+async def test_a_watch_left_half_way_leaves_nothing() -> None:
+    """Closing the iterator ends the polls."""
+    script = Script("moving")
+    engine = poller(script)
+    async with aclosing(engine.watch(waiter(engine, wants_updates=True))) as snapshots:
+        async for _ in snapshots:
+            if len(script.polls) == 3:
+                break
+    assert timers_left() == 0
+    await anyio.sleep(100)
+    assert len(script.polls) == 3
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5], ids=lambda after: f"after {after} s")
+async def test_a_cancelled_wait_leaves_nothing(after: float) -> None:
+    """No task, no timer, no poll: at whatever moment, in flight or asleep."""
+    script = Script("running", latency=1.0)
+    engine = poller(script)
+    task = asyncio.create_task(engine.wait(waiter(engine)))
+    await asyncio.sleep(after)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not tasks_left()
+    assert timers_left() == 0
+    assert script.in_flight == 0
+    polls = len(script.polls)
+    await asyncio.sleep(100)
+    assert len(script.polls) == polls
+
+
+async def test_the_callers_own_time_limits_pass_untouched() -> None:
+    """Around a wait they behave as around a sleep."""
+    script = Script("running", Hang(3600))
+    engine = poller(script)
+
+    async def limited() -> None:
+        async with asyncio.timeout(5):
+            await engine.wait(waiter(engine))
+
+    with pytest.raises(TimeoutError) as info:
+        await limited()
+    assert type(info.value) is TimeoutError
+    with pytest.raises(TimeoutError) as info:
+        with anyio.fail_after(5):
+            await engine.wait(waiter(engine))
+    assert type(info.value) is TimeoutError
+    with pytest.raises(TimeoutError) as info:
+        await asyncio.wait_for(engine.wait(waiter(engine)), 5)
+    assert type(info.value) is TimeoutError
+    with anyio.move_on_after(5) as scope:
+        await engine.wait(waiter(engine))
+    assert scope.cancelled_caught
+    assert not tasks_left()
+    assert timers_left() == 0
+
+
+async def test_polls_in_flight_stay_below_the_limit() -> None:
+    """A hundred waits on ten places are all served."""
+    script = Script("running", latency=0.1)
+    engine = poller(script, max_in_flight=10)
+
+    async def wait(number: int) -> None:
+        with suppress(StreamWaitTimeoutException):
+            await engine.wait(waiter(engine, 1, 5, task_id=str(number)))
+
+    await asyncio.gather(*(wait(number) for number in range(100)))
+    assert script.most_in_flight == 10
+    assert {script.ids.count(str(number)) for number in range(100)} <= {3, 4, 5}
+
+
+async def test_closing_ends_the_waits() -> None:
+    """The error says which task, and what was last seen."""
+    engine = poller(Script("running"))
+    waits = [asyncio.create_task(engine.wait(waiter(engine))) for _ in range(2)]
+    await asyncio.sleep(0.5)
+    engine.close()
+    for wait in waits:
+        with pytest.raises(StreamTransportException, match=r"task t .*'running'"):
+            await wait
+
+
+async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
+    """Leaving between a poll's start and its first step sends nothing."""
+    script = Script("running")
+    engine = poller(script)
+    mine = waiter(engine)
+    engine.join(mine)
+    engine._plan(engine._watches["t"])
+    engine._release()
+    orphan = engine.leave(mine)
+    assert orphan is not None
+    await orphan
+    assert not script.polls
+    assert engine._pacer.in_flight == 0
