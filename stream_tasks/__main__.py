@@ -1,0 +1,23 @@
+"""``python -m stream_tasks``, and the script ``stream-tasks``."""
+
+import sys
+
+__all__ = ["main"]
+
+_NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Run the command line, or say in one line what to install for it."""
+    try:
+        from stream_tasks.cli import main as run  # noqa: PLC0415 - what it needs may be missing
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _NEEDED:
+            raise
+        sys.stderr.write("The command line needs more packages: pip install 'stream_tasks[cli]'\n")
+        raise SystemExit(2) from None
+    run()
+
+
+if __name__ == "__main__":
+    main()

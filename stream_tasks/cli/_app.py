@@ -1,0 +1,59 @@
+"""The commands together, and what their errors become."""
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from stream_tasks._version import __version__
+from stream_tasks.cli._demo import demo
+from stream_tasks.cli._output import complain
+from stream_tasks.cli._serve import serve
+from stream_tasks.cli._wait import get, wait
+from stream_tasks.exceptions import StreamException, StreamTaskException, StreamWaitTimeoutException
+
+__all__ = ["commands", "main"]
+
+# The most specific first.
+_EXIT_CODES: Final = ((StreamTaskException, 1), (StreamWaitTimeoutException, 3), (StreamException, 4))
+_SIGINT: Final = 128 + 2
+_SIGPIPE: Final = 128 + 13
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamException as error:
+            complain(error)
+            code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; tasks on the server go on.", err=True)
+            code = _SIGINT
+        except BrokenPipeError:
+            # What is still buffered would fail once more when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _SIGPIPE
+        raise click.exceptions.Exit(code)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Wait on Stream's (getstream.io) long-running tasks.",
+    epilog="The API secret is read from STREAM_API_SECRET in the environment, and from nowhere else.\n\n"
+    "Example: stream-tasks demo",
+)
+@click.version_option(__version__, prog_name="stream-tasks")
+def commands() -> None:
+    """Hold the commands together."""
+
+
+for _command in (demo, get, serve, wait):
+    commands.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    commands()

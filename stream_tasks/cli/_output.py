@@ -1,0 +1,63 @@
+"""JSON for programs, lines for people, and what a terminal shows."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.highlighter import JSONHighlighter
+
+from stream_tasks.exceptions import StreamException
+
+__all__ = ["PipeConsole", "complain", "duration", "is_live", "printable", "show_json"]
+
+_MINUTE = 60
+_HOUR = 3600
+
+
+class PipeConsole(Console):
+    """A console that leaves a closed pipe to the command line's own handling."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise once more what rich would turn into an exit code of its own."""
+        raise BrokenPipeError
+
+
+def is_live(console: Console) -> bool:
+    """Whether lines that were written can be written over; a forced colour does not make a terminal."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
+def printable(text: str) -> str:
+    """Escape whatever could steer a terminal or not be encoded, as JSON would."""
+    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON on stdout: coloured and indented on a terminal, else on one line."""
+    if not sys.stdout.isatty():
+        click.echo(json.dumps(value))
+        return
+    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode)
+    PipeConsole().print(JSONHighlighter()(printable(text)), soft_wrap=True)
+
+
+def complain(error: StreamException) -> None:
+    """Print an error, what caused it if that is ours too, and its notes on stderr."""
+    click.echo(f"Error: {printable(str(error))}", err=True)
+    if isinstance(error.__cause__, StreamException):
+        click.echo(f"The last failure: {printable(str(error.__cause__))}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(printable(note), err=True)
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people: ``3.2 s``, ``2:05`` or ``1:02:05``."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    if seconds < _HOUR:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,75 @@
+"""``serve``: a Stream server on your machine."""
+
+import asyncio
+import shlex
+
+import click
+
+from stream_tasks._http import auth, protocol
+from stream_tasks.testing import FakeStream
+
+__all__ = ["serve"]
+
+
+@click.command(
+    help="Run a fake Stream server until Ctrl-C.\n\n"
+    "It speaks the wire of Stream's task endpoints to any client. Each task is seen pending, then running, "
+    "then completed. Nothing leaves your machine.",
+    epilog="""\b
+Example:
+  stream-tasks serve --port 8080
+""",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="The port to listen on; 0 for any free one.",
+)
+def serve(host: str, port: int) -> None:
+    """Run a fake server until Ctrl-C."""
+    try:
+        asyncio.run(_serve(FakeStream(host=host, port=port)))
+    except KeyboardInterrupt:
+        click.echo("\nStopped.", err=True)
+
+
+async def _serve(server: FakeStream) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        raise click.UsageError(f"cannot listen there: {error.strerror}") from None
+    try:
+        click.echo(_introduction(server))
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
+
+
+def _introduction(server: FakeStream) -> str:
+    environment = {
+        protocol.BASE_URL_VARIABLE: server.url,
+        auth.KEY_VARIABLE: server.api_key,
+        auth.SECRET_VARIABLE: server.api_secret,
+    }
+    exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in environment.items())
+    return f"""\
+A fake Stream server listens on {server.url}. Ctrl-C stops it.
+
+Point clients to it; the secret opens nothing but this server:
+
+{exports}
+
+Start a task:
+
+  curl "${protocol.BASE_URL_VARIABLE}/api/v2/chat/export_channels?api_key=${auth.KEY_VARIABLE}" \\
+    -H 'stream-auth-type: jwt' \\
+    -H 'Authorization: {auth.server_token(server.api_secret)!s}' \\
+    -d '{{"channels": [{{"type": "messaging", "id": "general"}}]}}' -w '\\n'
+
+Wait for it, by the task_id of the answer:
+
+  stream-tasks wait TASK_ID
+"""

@@ -1,0 +1,518 @@
+"""The command line: what it prints, where, and how it exits."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import pytest
+from rich.console import Console
+
+from stream_tasks import __version__
+from stream_tasks.__main__ import main
+from stream_tasks.cli import _demo, _output, _wait
+from stream_tasks.cli._app import commands
+from stream_tasks.testing import FakeStream, Fault, TaskFailure
+
+pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
+
+# On Python 3.11 pytest-asyncio's question for the current loop would make one that nobody closes.
+asyncio.set_event_loop(None)
+
+SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
+# A background job starts with Ctrl-C ignored, and so would its children.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from stream_tasks.cli import _demo
+_demo.SECONDS = 0.4
+from stream_tasks.__main__ import main
+main()
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run: TypeAlias = Callable[..., Ended]
+
+
+@pytest.fixture
+def server() -> Iterator[FakeStream]:
+    with FakeStream(api_secret=SECRET) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_BASE_URL", server.url)
+    monkeypatch.setenv("STREAM_API_KEY", server.api_key)
+    monkeypatch.setenv("STREAM_API_SECRET", SECRET)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("STREAM_REQUEST_TIMEOUT", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*args: str) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            commands(args, prog_name="stream-tasks")
+        out, err = capsys.readouterr()
+        assert SECRET not in out + err
+        assert "Traceback" not in err
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, out, err)
+
+    return run
+
+
+def start(*args: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *args], text=True, **options)
+
+
+def end(process: subprocess.Popen[str]) -> Ended:
+    """Wait for a process."""
+    out, err = process.communicate(timeout=20)
+    assert SECRET not in (out or "") + (err or "")
+    assert "Traceback" not in (err or "")
+    return Ended(process.returncode, out or "", err or "")
+
+
+def on_terminal(*args: str, stdout: int | None = None) -> Ended:
+    """Run the command line on a terminal; `out` is what that showed, unless stdout goes elsewhere."""
+    leader, follower = pty.openpty()
+    process = start(*args, stdin=follower, stdout=follower if stdout is None else stdout, stderr=follower)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # Linux' way to say that nobody has the terminal open any more
+            chunk = b""
+        if not chunk:
+            break
+        shown += chunk
+    os.close(leader)
+    out, _ = process.communicate(timeout=20)
+    text = shown.decode()
+    assert SECRET not in text
+    assert "Traceback" not in text
+    return Ended(process.returncode, text, out or "")
+
+
+def plain(text: str) -> str:
+    """Take out what steers a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another thread or process does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class TestWait:
+    def test_completed(self, run: Run, server: FakeStream) -> None:
+        """A completed task's result is one line of JSON on stdout, and nothing is on stderr."""
+        server.add_task("done", statuses=(), result={"name": "Zoë", "n": [1, None]})
+        assert run("wait", "done") == (0, '{"name": "Zo\\u00eb", "n": [1, null]}\n', "")
+
+    def test_polls_until_completed(self, run: Run, server: FakeStream) -> None:
+        """It looks again, no more often than --poll-interval says, and with no limit if told so."""
+        server.add_task("slow", statuses=("pending", "running"))
+        assert run("wait", "slow", "--poll-interval", "0", "--timeout", "none", "-q") == (0, "{}\n", "")
+        assert len(server.polls("slow")) == 3
+
+    def test_failed(self, run: Run, server: FakeStream) -> None:
+        """A failed task exits with 1 and says why, harmless to a terminal, and without its stack trace."""
+        server.add_task(
+            "bad", statuses=(), error=TaskFailure("disk_full", "no \x1b[31mroom", "main()\n\ta.go:1")
+        )
+        expected = "Error: task bad failed (disk_full): no \\u001b[31mroom\n"
+        assert run("wait", "bad") == (1, "", expected)
+        assert run("wait", "bad", "--verbose") == (1, "", expected + "main()\n\ta.go:1\n")
+
+    def test_failed_without_stack_trace(self, run: Run, server: FakeStream) -> None:
+        """With -v it says so when the server gave no stack trace."""
+        server.add_task("bad", statuses=(), error=TaskFailure("disk_full"))
+        ended = run("wait", "bad", "-v")
+        assert ended == (1, "", "Error: task bad failed (disk_full)\nThe server gave no stack trace.\n")
+
+    def test_timed_out(self, run: Run, server: FakeStream) -> None:
+        """A wait that elapsed exits with 3, and says that the task may still be running."""
+        server.add_task("endless", never=True)
+        ended = run("wait", "endless", "--timeout", "0")
+        assert (ended.code, ended.out) == (3, "")
+        assert "endless did not finish within 0 s" in ended.err
+        assert "may still be running" in ended.err
+
+    def test_timed_out_with_a_cause(self, run: Run, server: FakeStream) -> None:
+        """A wait that elapsed because the server was in trouble says what that was."""
+        server.add_task("hidden")
+        server.inject(Fault.status(503), times=9)
+        ended = run("wait", "hidden", "--timeout", "0")
+        assert ended.code == 3
+        assert "(unreachable;" in ended.err
+        assert "The last failure: HTTP 503" in ended.err
+
+    def test_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that refuses for good makes it exit with 4."""
+        monkeypatch.setenv("STREAM_API_SECRET", "another-" + SECRET[8:])
+        ended = run("wait", "any")
+        assert (ended.code, ended.out) == (4, "")
+        assert ended.err.startswith("Error: HTTP 401")
+
+    def test_undecodable(self, run: Run, server: FakeStream) -> None:
+        """An answer that does not fit makes it exit with 4, and says where."""
+        server.inject(Fault.body(b'{"task_id": 1}'))
+        ended = run("wait", "any")
+        assert ended.code == 4
+        assert " at $" in ended.err
+
+    def test_interrupted(self, server: FakeStream) -> None:
+        """Ctrl-C ends the wait with 130, and without a traceback."""
+        server.add_task("endless", never=True)
+        process = start("wait", "endless")
+        until(lambda: server.polls("endless"))
+        process.send_signal(signal.SIGINT)
+        assert end(process) == (130, "", "\nInterrupted; tasks on the server go on.\n")
+
+    def test_on_a_terminal(self, server: FakeStream) -> None:
+        """A terminal shows status, polls and time while it waits, then the indented result."""
+        server.add_task("slow", statuses=["pending", "running", "running"], result={"name": "Zoë"})
+        ended = on_terminal("wait", "slow", "--poll-interval", "0.2")
+        assert ended.code == 0
+        shown = plain(ended.out)
+        assert re.search(r"running, [23] polls, \d\.\d s, 5\d\.\d s left", shown)
+        assert re.search(r"completed, 4 polls, \d\.\d s *\n", shown)
+        assert shown.endswith('{\n  "name": "Zoë"\n}\n')
+
+    def test_result_redirected(self, server: FakeStream) -> None:
+        """Progress stays on the terminal while the result goes through a pipe, on one line."""
+        server.add_task("done", statuses=(), result={"a": 1})
+        ended = on_terminal("wait", "done", stdout=subprocess.PIPE)
+        assert ended.err == '{"a": 1}\n'
+        assert "completed, 1 poll, " in plain(ended.out)
+
+    def test_quiet(self, server: FakeStream) -> None:
+        """With --quiet a terminal shows nothing but the result."""
+        server.add_task("done", statuses=(), result={})
+        assert plain(on_terminal("wait", "done", "--quiet").out) == "{}\n"
+
+    def test_no_color(self, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+        """NO_COLOR is honoured."""
+        server.add_task("done", statuses=(), result={"a": 1})
+        assert "34m" in on_terminal("wait", "done").out
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert "34m" not in on_terminal("wait", "done").out
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            pytest.param(
+                ["--timeout", "-1"], "'--timeout': '-1' is no finite number", id="negative time-out"
+            ),
+            pytest.param(["--timeout", "soon"], "'--timeout': 'soon' is no finite", id="time-out in words"),
+            pytest.param(["--poll-interval", "nan"], "'--poll-interval': 'nan' is no", id="NaN interval"),
+            pytest.param(["--poll-interval", "none"], "'--poll-interval': 'none' is no", id="no interval"),
+            pytest.param(
+                ["--api-secret", "x"], "No such option '--api-secret'", id="the secret as an option"
+            ),
+            pytest.param(["--base-url", "ftp://x"], "base_url (or STREAM_BASE_URL in the env", id="no http"),
+            pytest.param(["--api-key", ""], "api_key must not be empty", id="empty key"),
+        ],
+    )
+    def test_usage(self, run: Run, args: list[str], message: str) -> None:
+        """A wrong option exits with 2 and is named, before any request."""
+        ended = run("wait", "any", *args)
+        assert ended.code == 2
+        assert message in ended.err.replace("No such option: --api-secret", "No such option '--api-secret'")
+
+    def test_bad_id(self, run: Run) -> None:
+        """An id that cannot be one exits with 2."""
+        ended = run("wait", "..")
+        assert ended.code == 2
+        assert "'ID': task_id must be" in ended.err
+
+    @pytest.mark.parametrize(
+        ("variable", "parameter"), [("STREAM_API_KEY", "api_key"), ("STREAM_API_SECRET", "api_secret")]
+    )
+    def test_missing_credentials(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, parameter: str
+    ) -> None:
+        """Missing credentials exit with 2; parameter and environment variable are named."""
+        monkeypatch.delenv(variable)
+        ended = run("wait", "any")
+        assert ended.code == 2
+        assert f"{parameter} is missing: " in ended.err
+        assert f"set {variable} in the environment" in ended.err
+
+    def test_progress_without_limit(self) -> None:
+        """Without a limit no time left is shown."""
+        progress = _wait._Progress(_wait._Looking("key", SECRET), None)
+        screen = Console(file=io.StringIO(), width=80)
+        with screen.capture() as captured:
+            screen.print(progress())
+        assert captured.get().rstrip().endswith("not seen yet, 0 polls, 0.0 s")
+
+
+class TestGet:
+    def test_unfinished(self, run: Run, server: FakeStream) -> None:
+        """It prints the task as JSON and exits with 0, whatever the status."""
+        server.add_task("new", never=True)
+        ended = run("get", "new")
+        task = json.loads(ended.out)
+        assert (ended.code, ended.err) == (0, "")
+        assert list(task) == ["task_id", "status", "created_at", "updated_at", "result", "error"]
+        assert (task["task_id"], task["status"], task["result"], task["error"]) == (
+            "new",
+            "pending",
+            None,
+            None,
+        )
+        assert task["created_at"].endswith("+00:00")
+        assert len(server.polls("new")) == 1
+
+    def test_failed(self, run: Run, server: FakeStream) -> None:
+        """A failed task is an answer like any other."""
+        server.add_task("bad", statuses=(), error=TaskFailure("disk_full", "no room", "a.go:1", "v1"))
+        ended = run("get", "bad")
+        assert ended.code == 0
+        assert json.loads(ended.out)["error"] == {
+            "type": "disk_full",
+            "description": "no room",
+            "stacktrace": "a.go:1",
+            "version": "v1",
+        }
+
+    def test_options(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+        """--api-key and --base-url come before the environment."""
+        server.add_task("new")
+        monkeypatch.delenv("STREAM_API_KEY")
+        monkeypatch.setenv("STREAM_BASE_URL", "http://127.0.0.1:9")
+        assert run("get", "new", "--api-key", server.api_key, "--base-url", server.url).code == 0
+
+    def test_unknown_task(self, run: Run) -> None:
+        """A task that is not there exits with 4."""
+        ended = run("get", "nope")
+        assert (ended.code, ended.out) == (4, "")
+        assert ended.err.startswith("Error: HTTP 404, code 16: Can't find task")
+
+    def test_no_server(self, run: Run) -> None:
+        """A server that is not there exits with 4."""
+        ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port()}")
+        assert ended.code == 4
+        assert ended.err.startswith("Error: connection reset: ")
+
+    def test_no_json(self, run: Run, server: FakeStream) -> None:
+        """An answer that is no JSON exits with 4."""
+        server.inject(Fault.malformed())
+        ended = run("get", "any")
+        assert ended.code == 4
+        assert "the body is not JSON" in ended.err
+
+    def test_closed_pipe(self, server: FakeStream) -> None:
+        """A reader that has gone ends it silently, as SIGPIPE would."""
+        server.add_task("new")
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = start("get", "new", stdout=writer)
+        os.close(writer)
+        assert end(process) == (141, "", "")
+
+
+class TestServe:
+    def test_until_interrupted(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It prints an environment and a request that work, and Ctrl-C ends it with 0."""
+        process = start("serve", "--port", "0")
+        assert process.stdout is not None
+        lines = []
+        while "stream-tasks wait" not in (line := process.stdout.readline()):
+            lines.append(line)
+        shown = "".join(lines)
+        variables = dict(re.findall(r"^  export (\w+)=(\S+)$", shown, re.MULTILINE))
+        assert list(variables) == ["STREAM_BASE_URL", "STREAM_API_KEY", "STREAM_API_SECRET"]
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+        path = re.search(r'curl "\$STREAM_BASE_URL(\S+)\$STREAM_API_KEY"', shown)
+        body = re.search(r"-d '(.+)' ", shown)
+        assert path is not None
+        assert body is not None
+        request = urllib.request.Request(
+            variables["STREAM_BASE_URL"] + path[1] + variables["STREAM_API_KEY"],
+            data=body[1].encode(),
+            headers=dict(re.findall(r"-H '(\S+): (\S+)'", shown)),
+        )
+        with urllib.request.urlopen(request) as answer:
+            task_id = json.load(answer)["task_id"]
+        waited = run("wait", task_id, "--poll-interval", "0")
+        assert json.loads(waited.out)["url"].startswith("https://")
+
+        process.send_signal(signal.SIGINT)
+        ended = end(process)
+        assert (ended.code, ended.err) == (0, "\nStopped.\n")
+
+    def test_port_taken(self, run: Run, server: FakeStream) -> None:
+        """A port that is taken exits with 2."""
+        ended = run("serve", "--port", server.url.rpartition(":")[2])
+        assert (ended.code, ended.out) == (2, "")
+        assert "cannot listen there: " in ended.err
+
+
+class TestDemo:
+    STARTED = "Four tasks on a fake Stream server in this process (http://127.0.0.1:"
+    RESULTS = (
+        "export_channels returned ExportChannelsResult",
+        "  .url          https://",
+        "delete_channels returned DeleteChannelsResult, but 1 of 3 channels failed",
+        "  .failed       messaging:evidence: the channel is under a legal hold",
+        "export_users raised StreamTaskException",
+        "  .error_type   storage_unavailable",
+        "  .description  the bucket for exports refused the file",
+        "reactivate_users raised StreamWaitTimeoutException",
+        "  message       task ",
+    )
+
+    def test_off_a_terminal(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Off a terminal it prints one plain line per change, then what came of each task."""
+        monkeypatch.setattr(_demo, "SECONDS", 0.4)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        ended = run("demo")
+        assert (ended.code, ended.err) == (0, "")
+        assert plain(ended.out).startswith(self.STARTED)
+        changes = re.findall(r"^ +\d\.\d s  (\w+) +(\w[\w ]*?) +\d+ polls?$", ended.out, re.MULTILINE)
+        assert [status for name, status in changes if name == "export_channels"][-1] == "completed"
+        assert len(set(changes)) == len(changes) >= 8
+        for status in ("pending", "running"):
+            assert ("reactivate_users", status) in changes
+        for change in [("delete_channels", "completed"), ("export_users", "failed")]:
+            assert change in changes
+        assert changes[-1] == ("reactivate_users", "timed out")
+        for line in self.RESULTS:
+            assert f"\n{line}" in plain(ended.out)
+
+    def test_on_a_terminal(self) -> None:
+        """On a terminal it shows one table, live, that fits eighty columns, then what came of each task."""
+        ended = on_terminal("demo")
+        assert ended.code == 0
+        assert "\x1b[1A" in ended.out
+        shown = plain(ended.out)
+        assert shown.startswith(self.STARTED)
+        assert re.search(r"export_users +breaks on the server +failed +\d+ +0\.\d s", shown)
+        assert re.search(r"reactivate_users +outlasts its deadline +timed out +\d+ +0\.\d s", shown)
+        for line in self.RESULTS:
+            assert f"\n{line}" in shown
+        assert max(len(line.rpartition("\r")[2]) for line in shown.splitlines()) <= 80
+
+    def test_closed_pipe(self) -> None:
+        """A reader that has gone ends it at once and silently."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = start("demo", stdout=writer)
+        os.close(writer)
+        assert end(process) == (141, "", "")
+
+
+class TestCommands:
+    @pytest.mark.parametrize("command", ["", "demo", "get", "serve", "wait"])
+    def test_help(self, run: Run, command: str) -> None:
+        """Every command has a help with an example."""
+        ended = run(*command.split(), "--help")
+        assert ended.code == 0
+        assert f"stream-tasks {command or 'demo'}" in ended.out.partition("Example:")[2]
+
+    def test_version(self) -> None:
+        """`python -m stream_tasks --version` names the version."""
+        asked = [sys.executable, "-m", "stream_tasks", "--version"]
+        ended = subprocess.run(asked, capture_output=True, text=True, check=True)
+        assert ended.stdout == f"stream-tasks, version {__version__}\n"
+
+    @pytest.mark.parametrize("missing", ["click", "rich"])
+    def test_missing_extra(self, missing: str) -> None:
+        """Without the extra one line on stderr says what to install."""
+        program = f"import sys; sys.modules[{missing!r}] = None; import stream_tasks.__main__ as m; m.main()"
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == "The command line needs more packages: pip install 'stream_tasks[cli]'\n"
+
+    def test_other_import_errors(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An import error with another cause is not blamed on the extra."""
+        monkeypatch.setitem(sys.modules, "stream_tasks.cli", None)
+        with pytest.raises(ImportError):
+            main()
+
+    def test_entry_point(self) -> None:
+        """The installed script is this command line."""
+        project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+        assert 'stream-tasks = "stream_tasks.__main__:main"' in project
+
+
+class Terminal(io.StringIO):
+    """A terminal that takes the characters of one encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    def isatty(self) -> bool:
+        return True
+
+
+class TestOutput:
+    @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+    @pytest.mark.parametrize("value", ["Zoë", "\x9b31m", "\ud800", "\U000e0001", "\n\u00a0"])
+    def test_json_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, encoding: str, value: str) -> None:
+        """Whatever a payload holds, a terminal gets valid JSON that cannot steer it."""
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal(encoding))
+        _output.show_json({"a": value})
+        shown = terminal.getvalue()
+        assert json.loads(shown) == {"a": value}
+        assert all(c.isprintable() or c == "\n" for c in shown)
+        shown.encode(encoding)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0, "0.0 s"),
+            (59.94, "59.9 s"),
+            (59.96, "60.0 s"),
+            (60, "1:00"),
+            (125.9, "2:05"),
+            (3725, "1:02:05"),
+        ],
+    )
+    def test_duration(self, seconds: float, text: str) -> None:
+        """Times are as exact as people need them."""
+        assert _output.duration(seconds) == text
