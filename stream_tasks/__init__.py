@@ -28,6 +28,7 @@ from stream_tasks.models import (
     StreamResponse,
     Task,
     TaskError,
+    TaskOutcome,
     TaskResult,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "StreamWaitTimeoutException",
     "Task",
     "TaskError",
+    "TaskOutcome",
     "TaskResult",
     "__version__",
 ]

@@ -34,12 +34,20 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
     return seconds
 
 
+def _check_number(name: str, value: Any, least: float, most: float, allowed: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    number: Any = value
+    if not least <= number <= most or number == math.inf:
+        raise ValueError(f"{name} must be a finite number, {allowed}, not {value!r}")
+
+
 @frozen
 class Backoff:
     """Delays that grow from poll to poll; accepted wherever ``poll_interval`` is.
 
     Attributes:
-        initial: The first delay, in seconds.
+        initial: The first delay, in seconds; less than the floor of 50 ms counts as that.
         maximum: The longest delay, in seconds.
         factor: By how much each delay is longer than the one before; 1 or more.
         jitter: The share of each delay that is left to chance, 0 to 1: with 0.1, a delay of 10 s
@@ -60,22 +68,17 @@ class Backoff:
         check_seconds("maximum", self.maximum)
         if self.maximum < self.initial:
             raise ValueError(f"maximum must be at least initial ({self.initial!r}), not {self.maximum!r}")
-        check_seconds("factor", self.factor)
-        if self.factor < 1:
-            raise ValueError(f"factor must be 1 or more, not {self.factor!r}")
-        check_seconds("jitter", self.jitter)
-        if self.jitter > 1:
-            raise ValueError(f"jitter must be between 0 and 1, not {self.jitter!r}")
+        _check_number("factor", self.factor, 1, math.inf, "1 or more")
+        _check_number("jitter", self.jitter, 0, 1, "between 0 and 1")
 
     def delay(self, attempt: int) -> float:
         """Return the delay after poll number `attempt` (counted from 1), in seconds."""
-        if self.factor == 1 or self.initial == 0:
-            base = float(self.initial)
-        else:
+        initial, maximum = max(self.initial, FLOOR), max(self.maximum, FLOOR)
+        base = float(initial)
+        if self.factor > 1:
             # The power of a large attempt overflows; its logarithm does not.
-            grown = math.log(self.initial) + (attempt - 1) * math.log(self.factor)
-            limit = math.log(self.maximum)
-            base = float(self.maximum) if grown >= limit else math.exp(grown)
+            grown = math.log(initial) + (attempt - 1) * math.log(self.factor)
+            base = float(maximum) if grown >= math.log(maximum) else math.exp(grown)
         if self.jitter:
             base *= 1 - self.jitter * random.random()  # noqa: S311 - not a secret
         return max(base, FLOOR)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from stream_tasks import _client
 from stream_tasks._client import DEFAULT_REQUEST_TIMEOUT, AsyncStream
 from stream_tasks._loop_thread import LoopThread
-from stream_tasks.models import StartedTask, Task, TaskResult
+from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +25,8 @@ __all__ = ["Stream"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OnUpdate = Callable[[Task], None]
+OnUpdate = Callable[[Task], object]
+OnOutcome = Callable[[TaskOutcome[Any]], object]
 
 Calls = SimpleQueue[Any]
 
@@ -72,6 +73,7 @@ class Stream:
         session: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        pacing: bool = True,
     ) -> None:
         # From here on no dump of this frame shows them.
         api_secret, token = _client.hidden(api_secret), _client.hidden(token)
@@ -87,6 +89,7 @@ class Stream:
             session=session,
             ssl_context=ssl_context,
             trust_env=trust_env,
+            pacing=pacing,
         )
         self._loop = LoopThread()
         self._finalizer = weakref.finalize(self, self._loop.exit)
@@ -214,6 +217,48 @@ class Stream:
         """Follow a task: an iterator over each new snapshot, as `AsyncStream.watch_task` is."""
         return self._iterate(self._client.watch_task(task, poll_interval, timeout))
 
+    def wait_for_tasks(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[Any]]:
+        """Wait until all of many tasks have ended, as `AsyncStream.wait_for_tasks` does.
+
+        `on_outcome` is called in this thread, and may call the client.
+        """
+        calls: Calls = SimpleQueue()
+        hook = None if on_outcome is None else self._loop.in_caller(on_outcome, calls)
+        given = list(_client.iterable(tasks))  # here, since a generator may call the client
+        return self._loop.run(
+            self._client.wait_for_tasks(given, poll_interval, timeout, on_outcome=hook), calls
+        )
+
+    def as_completed(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> Iterator[TaskOutcome[Any]]:
+        """Wait for many tasks: an iterator over their outcomes, as `AsyncStream.as_completed` is.
+
+        `tasks` is pulled in this thread, and may call the client.
+        """
+        calls: Calls = SimpleQueue()
+        rest = iter(_client.iterable(tasks))
+        pull = self._loop.in_caller(lambda: next(rest, _END), calls)
+
+        async def source() -> AsyncGenerator[Any]:
+            while (task := await pull()) is not _END:
+                yield task
+
+        outcomes = self._client.as_completed(source(), poll_interval, timeout, max_waiting=max_waiting)
+        return self._iterate(outcomes, calls)
+
     delete_channels = _blocking(AsyncStream.delete_channels)
     export_channels = _blocking(AsyncStream.export_channels)
     update_channels_batch = _blocking(AsyncStream.update_channels_batch)
@@ -229,12 +274,12 @@ class Stream:
     export_feed_user_data = _blocking(AsyncStream.export_feed_user_data)
     bulk_image_moderation = _blocking(AsyncStream.bulk_image_moderation)
 
-    def _iterate(self, source: AsyncGenerator[T]) -> Iterator[T]:
+    def _iterate(self, source: AsyncGenerator[T], calls: Calls | None = None) -> Iterator[T]:
         async def step() -> Any:
             return await anext(source, _END)
 
         try:
-            while (item := self._loop.run(step())) is not _END:
+            while (item := self._loop.run(step(), calls)) is not _END:
                 yield item
         finally:
             # An iterator dropped half-way may be collected anywhere, even in the loop's own thread.

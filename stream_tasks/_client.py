@@ -8,21 +8,25 @@ import inspect
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 import aiohttp
+import anyio
+import anyio.lowlevel
 
 from stream_tasks import _json, _operations
 from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
-from stream_tasks._waiting.pacing import Pacer
+from stream_tasks._operations import check_count
+from stream_tasks._waiting.many import Batch
+from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Poller
 from stream_tasks._waiting.polling import Waiter
-from stream_tasks.exceptions import StreamDecodeException, StreamTaskException
-from stream_tasks.models import StartedTask, StreamResponse, Task, TaskResult
+from stream_tasks.exceptions import StreamDecodeException, StreamException, StreamTaskException
+from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     from stream_tasks._operations import Operation
@@ -32,7 +36,9 @@ __all__ = ["AsyncStream"]
 P = ParamSpec("P")
 T = TypeVar("T")
 OnUpdate = Callable[[Task], Awaitable[None] | None]
+OnOutcome = Callable[[TaskOutcome[Any]], Awaitable[None] | None]
 
+STRIDE = 500  # waits that are begun before other coroutines get their turn
 DEFAULT_REQUEST_TIMEOUT = 30.0
 REQUEST_TIMEOUT_VARIABLE = "STREAM_REQUEST_TIMEOUT"
 
@@ -83,6 +89,7 @@ class AsyncStream:
         session: An `aiohttp.ClientSession` to use; it is not closed, and its own connector's limits hold.
         ssl_context: The authorities to trust, in place of the system's.
         trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
+        pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -103,6 +110,7 @@ class AsyncStream:
         session: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
+        pacing: bool = True,
     ) -> None:
         # From here on no dump of this frame shows them.
         api_secret, token = hidden(api_secret), hidden(token)
@@ -114,11 +122,12 @@ class AsyncStream:
         self._connections = Connections(
             request_timeout=_request_timeout(request_timeout),
             connect_timeout=check_seconds("connect_timeout", connect_timeout, positive=True),
-            max_connections=_operations.check_count("max_connections", max_connections),
+            max_connections=check_count("max_connections", max_connections),
             ssl_context=_instance("ssl_context", ssl_context, ssl.SSLContext),
             trust_env=bool(trust_env),
         )
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
+        self._pacer = Pacer if pacing else Unpaced
         self._session = _instance("session", session, aiohttp.ClientSession)
         self._task_query = protocol.request_target("", self._api_key)
         self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
@@ -359,6 +368,131 @@ class AsyncStream:
         task_id, _ = _task(task, None)
         return self._watch(task_id, backoff, timeout)
 
+    async def wait_for_tasks(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[Any]]:
+        """Wait until all of many tasks have ended; nothing about one of them is raised.
+
+        Args:
+            tasks: Ids, and what starting operations returned.
+            poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`. It
+                stretches for all alike when the quota does not bear it.
+            timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
+            on_outcome: Called with each outcome as it comes; may be a coroutine function.
+
+        Returns:
+            An outcome for each id, in the order given, duplicates once. An operation that the server
+            did at once has no id: its place in `tasks`, such as ``#3``, stands for it.
+
+        Raises:
+            TypeError: An argument, or one of `tasks`, has a wrong type.
+            ValueError: An argument, or one of `tasks`, is out of range.
+        """
+        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        outcomes: dict[str, TaskOutcome[Any] | None] = {}
+        waiting: dict[str, str | StartedTask[Any]] = {}
+        for number, task in enumerate(iterable(tasks), 1):
+            task_id, _ = _task(task, None, name=f"tasks, at place {number},")
+            if task_id is None:
+                outcomes[f"#{number}"] = await _report(_done_at_once(task), on_outcome)
+            elif not isinstance(waiting.get(task_id), StartedTask):
+                waiting[task_id] = task
+                outcomes[task_id] = None
+        started = asyncio.get_running_loop().time()
+        race = self._race(_each(waiting.values()), backoff, timeout, started=started)
+        async with aclosing(race) as ended:
+            async for outcome in ended:
+                outcomes[str(outcome.task_id)] = await _report(outcome, on_outcome)
+        return cast("dict[str, TaskOutcome[Any]]", outcomes)
+
+    def as_completed(
+        self,
+        tasks: Iterable[str | StartedTask[Any]] | AsyncIterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> AsyncGenerator[TaskOutcome[Any]]:
+        """Wait for many tasks: an async iterator over their outcomes, in the order of completion.
+
+        Leaving the loop stops all other waits.
+
+        Args:
+            tasks: Ids, and what starting operations returned; any iterable or async iterable. It is pulled
+                as there is room, so it may be endless.
+            poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`.
+            timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
+                limit, 0 for one look.
+            max_waiting: Tasks outstanding at a time; None for no limit.
+
+        Returns:
+            An async iterator; nothing about one task is raised.
+
+        Raises:
+            TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
+            ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
+        """
+        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        if max_waiting is not None:
+            check_count("max_waiting", max_waiting)
+        source = tasks if isinstance(tasks, AsyncIterable) else _each(iterable(tasks))
+        return self._race(source, backoff, timeout, max_waiting=max_waiting)
+
+    async def _race(
+        self,
+        source: AsyncIterable[str | StartedTask[Any]],
+        backoff: Backoff,
+        timeout: float | None,
+        *,
+        max_waiting: int | None = None,
+        started: float | None = None,
+    ) -> AsyncGenerator[TaskOutcome[Any]]:
+        """Yield the outcomes of what is pulled from `source`, as waits end."""
+        poller = self._here().poller
+        batch = Batch(poller)
+        pulled: dict[Waiter, str | StartedTask[Any]] = {}
+        room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
+
+        async def pull() -> None:
+            rest = aiter(source)
+            while True:
+                if room is not None:
+                    await room.acquire()
+                try:
+                    task = await anext(rest)
+                except StopAsyncIteration:
+                    return
+                task_id, _ = _task(task, None, name="each of tasks")
+                waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
+                pulled[waiter] = task
+                if task_id is None:
+                    batch.put(waiter)
+                else:
+                    batch.add(waiter)
+
+        # No task group: one must not stay open while the caller's code runs.
+        pulling = asyncio.create_task(pull())
+        pulling.add_done_callback(lambda _: batch.wake())
+        try:
+            while not pulling.done() or len(batch):
+                waiter = await batch.next()
+                if waiter is not None:
+                    if room is not None:
+                        room.release()
+                    yield _outcome(waiter, pulled.pop(waiter))
+                elif pulling.done():
+                    pulling.result()
+        finally:
+            pulling.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([pulling])
+            await batch.close()
+
     delete_channels = _operation(_operations.delete_channels)
     export_channels = _operation(_operations.export_channels)
     update_channels_batch = _operation(_operations.update_channels_batch)
@@ -388,7 +522,7 @@ class AsyncStream:
             Transport(self._connections, self._origin, self._headers, self._session),
             Poller(
                 self._look,
-                Pacer(self._connections.max_connections),
+                self._pacer(self._connections.max_connections),
                 not_found_grace=self._not_found_grace,
             ),
         )
@@ -478,14 +612,56 @@ def _timeout(timeout: Any) -> float | None:
     return None if timeout is None else check_seconds("timeout", timeout)
 
 
-def _task(task: Any, result_type: type[Any] | None) -> tuple[str | None, type[Any]]:
+def _task(task: Any, result_type: type[Any] | None, *, name: str = "task") -> tuple[str | None, type[Any]]:
     """Return the id to ask for, if there is one, and what the result is decoded to."""
     if isinstance(task, StartedTask):
         kind = task.result_type if result_type is None else result_type
         return (None if task.task_id is None else protocol.check_task_id(task.task_id)), kind
     if not isinstance(task, str):
-        raise TypeError(f"task must be a task id (str) or a StartedTask, not {type(task).__name__}")
+        raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
     return protocol.check_task_id(task), TaskResult if result_type is None else result_type
+
+
+def iterable(tasks: Any) -> Iterable[Any]:
+    """Check that `tasks` is one.
+
+    Raises:
+        TypeError: It is none, or a single task.
+    """
+    if isinstance(tasks, str | bytes | StartedTask) or not isinstance(tasks, Iterable):
+        raise TypeError(f"tasks must be an iterable of task ids or StartedTasks, not {type(tasks).__name__}")
+    return tasks
+
+
+async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
+    for number, item in enumerate(items):
+        if number % STRIDE == STRIDE - 1:
+            await anyio.lowlevel.checkpoint()
+        yield item
+
+
+def _outcome(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]:
+    task_id, kind = _task(task, None)
+    if task_id is None:
+        return _done_at_once(task)
+    value, error = None, None
+    try:
+        value = _result(task_id, waiter.final(0.0), kind)
+    except StreamException as exc:
+        error = exc
+    return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
+
+
+def _done_at_once(started: Any) -> TaskOutcome[Any]:
+    return TaskOutcome(None, None, 0, 0.0, started.result)
+
+
+async def _report(outcome: TaskOutcome[Any], on_outcome: OnOutcome | None) -> TaskOutcome[Any]:
+    if on_outcome is not None:
+        pending = on_outcome(outcome)
+        if inspect.isawaitable(pending):
+            await pending
+    return outcome
 
 
 def _at_once(task: Any, result_type: type[Any] | None) -> Any:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn
 
 from stream_tasks.exceptions import StreamDecodeException
@@ -47,8 +48,11 @@ def loads(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as exc:
-        shown = body[:_BODY_SHOWN].decode("utf-8", "replace")
-        raise StreamDecodeException(f"the body is not JSON: {exc}", body=shown) from exc
+        raise StreamDecodeException(f"the body is not JSON: {exc}", body=_shown(body)) from exc
+
+
+def _shown(body: bytes) -> str:
+    return body[:_BODY_SHOWN].decode("utf-8", "replace")
 
 
 def dumps(value: Any) -> bytes:
@@ -103,7 +107,7 @@ def _number(value: Any, _: Any) -> float:
 
 def _model(kind: type, converter: cattrs.Converter) -> Any:
     """Structure an attrs class: nulls are defaults, and what is unknown is kept in ``extra``."""
-    fields = attrs.fields_dict(kind)
+    fields = attrs.fields_dict(get_origin(kind) or kind)
     fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter)
     optional = {name for name, a in fields.items() if a.default is not attrs.NOTHING}
     if not converter.detailed_validation and all(fields[name].default is None for name in optional):
@@ -114,10 +118,26 @@ def _model(kind: type, converter: cattrs.Converter) -> Any:
         if not isinstance(value, dict):
             raise TypeError(f"expected an object, not {type(value).__name__}")
         model = fill({k: v for k, v in value.items() if v is not None or k not in optional}, kind)
-        if "extra" in fields:
+        if "extra" in fields and isinstance(model.extra, dict):
             unknown = {k: v for k, v in value.items() if k not in fields}
             model = attrs.evolve(model, extra=model.extra | unknown)
         return model
+
+    return build
+
+
+def _is_list(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is list
+
+
+def _list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    fill = list_structure_factory(kind, converter)
+
+    def build(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise TypeError(f"expected a list, not {type(value).__name__}")
+        return fill(value, kind)
 
     return build
 
@@ -142,6 +162,7 @@ def _make_converter(*, detailed: bool) -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_factory(attrs.has, _model)
+    converter.register_structure_hook_factory(_is_list, _list)
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, ItemResults), _items(converter)
     )
@@ -180,14 +201,19 @@ def _explain(value: Any, kind: type, path: str) -> StreamDecodeException:
     try:
         _explaining.structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - as above
-        first, *_ = cattrs.transform_error(exc, path, format_exception=_reason)
-        reason, _, where = first.partition(" @ ")
-        return StreamDecodeException(reason, path=where or path)
+        reasons: list[str] = []
+
+        def reason(exc: BaseException, _: type | None) -> str:
+            reasons.append(_reason(exc))
+            return reasons[-1]
+
+        first, *_ = cattrs.transform_error(exc, path, format_exception=reason)
+        return StreamDecodeException(reasons[0], path=first.removeprefix(f"{reasons[0]} @ "))
     return StreamDecodeException("does not fit", path=path)  # pragma: no cover - both converters agree
 
 
-def _reason(exc: BaseException, _: type | None) -> str:
-    if isinstance(exc, KeyError):
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, KeyError) and exc.args:
         return f"required key {exc.args[0]!r} is missing"
     return str(exc) or type(exc).__name__
 
@@ -202,4 +228,6 @@ def structure_task(body: bytes) -> Task:
     try:
         return cast("Task", _structure_task(data, Task))
     except Exception as exc:
-        raise _explain(data, Task, "$") from exc
+        error = _explain(data, Task, "$")
+        error.body = _shown(body)
+        raise error from exc

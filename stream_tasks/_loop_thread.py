@@ -67,17 +67,13 @@ class LoopThread:
 
         loop.call_soon_threadsafe(start)
         try:
-            while True:
-                event = events.get()
-                if event in tasks:
-                    break
+            while (event := events.get()) not in tasks:
                 event()
         except BaseException:
             loop.call_soon_threadsafe(cancel)
             while events.get() not in tasks:
                 pass
-            if not tasks[0].cancelled():
-                tasks[0].exception()
+            _ = tasks[0].cancelled() or tasks[0].exception()  # else asyncio would say that nobody looked
             raise
         if not tasks[0].cancelled():
             return tasks[0].result()
@@ -98,10 +94,10 @@ class LoopThread:
                 if asyncio.iscoroutine(result):
                     result.close()
                     raise TypeError("a callback of the blocking client must not be a coroutine function")
-                loop.call_soon_threadsafe(_settle, answer)
+                loop.call_soon_threadsafe(_settle, answer, result)
 
             calls.put(there)
-            await answer
+            return await answer
 
         return call
 
@@ -156,9 +152,9 @@ class LoopThread:
         self._lock = threading.Lock()
 
 
-def _settle(answer: asyncio.Future[None]) -> None:
+def _settle(answer: asyncio.Future[Any], result: Any) -> None:
     if not answer.done():
-        answer.set_result(None)
+        answer.set_result(result)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

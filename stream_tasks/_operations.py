@@ -7,7 +7,7 @@ of https://getstream.io/chat/docs/rest/ and the pages named in each docstring.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from attrs import field, frozen
@@ -563,5 +563,5 @@ def _channel(value: Any) -> dict[str, Any]:
         if isinstance(moment, datetime):
             if moment.tzinfo is None:
                 raise ValueError(f"{name} must be an aware datetime, not {moment!r}")
-            channel[name] = moment.isoformat()
+            channel[name] = moment.astimezone(UTC).isoformat()
     return channel

@@ -53,7 +53,8 @@ def _rebuild(
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
-    error.__cause__ = cause
+    if cause is not None:  # setting it, even to None, hides the context
+        error.__cause__ = cause
     return error
 
 
@@ -94,7 +95,7 @@ class StreamApiException(StreamException):
         details: Sequence[Any] = (),
         raw_response_body: str = "",
         rate_limit: RateLimit | None = None,
-        _retry_after: timedelta | None = None,
+        _hold: timedelta | None = None,
     ) -> None:
         self.status_code = status_code
         self.code = code
@@ -105,8 +106,13 @@ class StreamApiException(StreamException):
         self.details = list(details)
         self.raw_response_body = raw_response_body
         self.rate_limit = rate_limit
-        self._retry_after = _retry_after
+        self._hold = _hold
         super().__init__(self._describe())
+
+    @property
+    def hold(self) -> float | None:
+        """How long the server asked to wait, in seconds, or None when it did not say."""
+        return None if self._hold is None else self._hold.total_seconds()
 
     def _describe(self) -> str:
         parts = [f"HTTP {self.status_code}"]
@@ -129,7 +135,7 @@ class StreamRateLimitException(StreamApiException):
         self, *, status_code: int = 429, retry_after: timedelta | None = None, **fields: Any
     ) -> None:
         self.retry_after = retry_after
-        super().__init__(status_code=status_code, _retry_after=retry_after, **fields)
+        super().__init__(status_code=status_code, _hold=retry_after, **fields)
 
 
 class StreamTransportException(StreamException):

@@ -23,6 +23,7 @@ __all__ = [
     "StreamResponse",
     "Task",
     "TaskError",
+    "TaskOutcome",
     "TaskResult",
 ]
 
@@ -125,11 +126,13 @@ class RateLimit:
         limit: Requests allowed in a window.
         remaining: Requests left in this window, over all processes that share the API key.
         reset: When the window ends, in UTC.
+        reset_in: How long that was from the answer on, in seconds, by the server's own clock.
     """
 
     limit: int
     remaining: int
     reset: datetime
+    reset_in: float | None = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -164,6 +167,40 @@ class StartedTask(Generic[T_co]):
     data: dict[str, Any] = field(repr=False)
     result_type: type[T_co] = field(repr=lambda kind: getattr(kind, "__name__", repr(kind)))
     result: T_co | None = None
+
+
+@frozen
+class TaskOutcome(Generic[T_co]):
+    """What came of waiting for one of many tasks, like a finished future.
+
+    Attributes:
+        task_id: The task, or None when the server had done its work at once.
+        task: The last snapshot, or None when none came.
+        polls: How often the task was asked for.
+        elapsed: How long the wait lasted, in seconds.
+    """
+
+    task_id: str | None
+    task: Task | None
+    polls: int
+    elapsed: float
+    _value: T_co | None = field(default=None, repr=False)
+    _error: Exception | None = field(default=None, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a result; it may still name items that failed."""
+        return self._error is None
+
+    def exception(self) -> Exception | None:
+        """Return what the wait for this task raised, or None."""
+        return self._error
+
+    def result(self) -> T_co:
+        """Return the task's result, or raise what its wait raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value] # None only where T is
 
 
 @frozen

@@ -56,7 +56,13 @@ def server_token(api_secret: str, *, now: float | None = None) -> Secret:
     with warnings.catch_warnings():
         # Stream chose the secret: its length is nothing that the caller could mend.
         warnings.filterwarnings("ignore", message="The HMAC key is")
-        return Secret(jwt.encode({"iat": issued, "server": True}, str(api_secret), algorithm="HS256"))
+        try:
+            return Secret(jwt.encode({"iat": issued, "server": True}, str(api_secret), algorithm="HS256"))
+        except jwt.InvalidKeyError as exc:
+            # Without its cause, whose frames hold the secret in the open.
+            raise ValueError(
+                f"api_secret (or {SECRET_VARIABLE} in the environment) is no secret of Stream: {exc}"
+            ) from None
 
 
 def from_environment(value: Any, variable: str, environ: Mapping[str, str]) -> Any:
@@ -74,22 +80,25 @@ def credentials(
         ValueError: One is missing, empty, or given beside its alternative.
     """
     if api_secret is not None and token is not None:
-        raise ValueError("give api_secret or token, not both")
+        raise ValueError(
+            f"give api_secret or token, not both; without either, {SECRET_VARIABLE} in the environment counts"
+        )
     key = _text("api_key", from_environment(api_key, KEY_VARIABLE, environ), KEY_VARIABLE)
     if token is not None:
-        return Credentials(key, Secret(_text("token", token, SECRET_VARIABLE)))
+        return Credentials(key, Secret(_text("token", token, None)))
     secret = from_environment(api_secret, SECRET_VARIABLE, environ)
     return Credentials(key, server_token(_text("api_secret", secret, SECRET_VARIABLE)))
 
 
-def _text(name: str, value: Any, variable: str) -> str:
+def _text(name: str, value: Any, variable: str | None) -> str:
     if value is None:
         other = " (or give a ready token)" if name == "api_secret" else ""
         raise ValueError(f"{name} is missing: give it, or set {variable} in the environment{other}")
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not value.strip():
-        raise ValueError(f"{name} must not be empty; it can also come from {variable} in the environment")
+        other = f"; it can also come from {variable} in the environment" if variable else ""
+        raise ValueError(f"{name} must not be empty{other}")
     if not value.isascii() or not value.isprintable():
         raise ValueError(f"{name} must be printable ASCII")
     return value

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -43,7 +45,9 @@ _LIMIT: Final = istr("X-RateLimit-Limit")
 _REMAINING: Final = istr("X-RateLimit-Remaining")
 _RESET: Final = istr("X-RateLimit-Reset")
 
+_CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
 _FIRST_ERROR = 300
+_MOST_DIGITS = 18
 _TOO_MANY_REQUESTS = 429
 _LONGEST_RETRY_AFTER: Final = 10**9
 
@@ -58,6 +62,9 @@ def check_base_url(base_url: Any) -> str:
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
     where = f"base_url (or {BASE_URL_VARIABLE} in the environment)"
+    if "@" in base_url:
+        # What stands before the @ may be a password: it is not repeated here.
+        raise ValueError(f"{where} must not hold user information")
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
         raise ValueError(f"{where} must be a plain http(s) URL without spaces, not {base_url!r}")
     try:
@@ -65,9 +72,6 @@ def check_base_url(base_url: Any) -> str:
         port = parts.port
     except ValueError as exc:
         raise ValueError(f"{where} must be an http(s) URL: {exc}") from exc
-    if "@" in parts.netloc:
-        # What stands before the @ may be a password: it is not repeated here.
-        raise ValueError(f"{where} must not hold user information")
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}, not {base_url!r}")
     if "?" in base_url or "#" in base_url:
@@ -135,11 +139,13 @@ def request_target(path: str, api_key: str, params: Mapping[str, Any] | None = N
     """
     query: dict[str, Any] = {"api_key": api_key}
     for name, value in (params or {}).items():
-        if isinstance(value, bool):
-            query[name] = "true" if value else "false"
-        elif value is not None:
-            query[name] = value
+        if value is not None and name != "api_key":
+            query[name] = [_word(v) for v in value] if isinstance(value, list | tuple) else _word(value)
     return f"{path}?{urlencode(query, doseq=True)}"
+
+
+def _word(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def check_request_path(path: Any) -> str:
@@ -191,7 +197,7 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
     retry_after = parse_retry_after(headers.get("Retry-After"))
     if status == _TOO_MANY_REQUESTS:
         raise StreamRateLimitException(status_code=status, retry_after=retry_after, **fields)
-    raise StreamApiException(status_code=status, _retry_after=retry_after, **fields)
+    raise StreamApiException(status_code=status, _hold=retry_after, **fields)
 
 
 def _envelope(body: bytes) -> dict[str, Any]:
@@ -222,11 +228,35 @@ def parse_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     if limit is None:
         return None
     try:
-        count, remaining, reset = int(limit), int(headers[_REMAINING]), int(headers[_RESET])
-        if count < 0 or remaining < 0 or reset < 0:
-            return None
-        return RateLimit(count, remaining, datetime.fromtimestamp(reset, UTC))
+        count, remaining, reset = _count(limit), _count(headers[_REMAINING]), _count(headers[_RESET])
+        return RateLimit(
+            count, remaining, datetime.fromtimestamp(reset, UTC), reset - _server_time(headers.get("Date"))
+        )
     except (KeyError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _count(text: str) -> int:
+    if len(text) > _MOST_DIGITS or not (text.isascii() and text.strip().isdigit()):
+        raise ValueError("no count")
+    return int(text)
+
+
+def _server_time(date: str | None) -> float:
+    """Return the server's wall clock: ours, unless the two are seconds apart."""
+    now = time.time()
+    theirs = _parse_date(date)
+    return now if theirs is None or abs(now - theirs) <= _CLOCKS_AGREE else theirs
+
+
+@lru_cache(maxsize=8)
+def _parse_date(date: str | None) -> float | None:
+    if date is None:
+        return None
+    try:
+        when = parsedate_to_datetime(date)
+        return (when.replace(tzinfo=UTC) if when.tzinfo is None else when).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
@@ -243,6 +273,8 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
     if value is None:
         return None
     try:
+        if "_" in value or not value.isascii():
+            return None
         seconds = float(value)
     except ValueError:
         return _until(value, now or datetime.now(UTC))

@@ -207,7 +207,7 @@ async def _read(stream: aiohttp.StreamReader) -> bytes:
 def _transport_error(exc: BaseException) -> StreamTransportException:
     kind = error_type(exc)
     _drop_tracebacks(exc)
-    return StreamTransportException(kind, f"{kind.replace('_', ' ')}: {str(exc) or type(exc).__name__}")
+    return StreamTransportException(kind, f"{str(exc) or type(exc).__name__} ({kind})")
 
 
 def _drop_tracebacks(exc: BaseException | None) -> None:

@@ -1,14 +1,72 @@
-"""How often the server may be asked, by all waits of a client together."""
+"""How often the server may be asked, by all waits of a client together.
+
+Pure: times are those of a monotonic clock and come as arguments, quotas come as `RateLimit` values.
+Three things hold polls back, whichever holds longest:
+
+- the quota: what remains of the window is spread over the time that is left of it, a little more of
+  it at first, and never more in a second than Stream's rule allows;
+- a refusal: nothing goes out until the time that the server named;
+- an outage: a few probes go out, further and further apart.
+
+After each of the last two, and at the start, polls in flight are few, and double with each round of
+good answers.
+"""
 
 from __future__ import annotations
 
 import math
+import random
+import time
+from typing import TYPE_CHECKING, Final, Literal
 
-__all__ = ["Pacer"]
+from stream_tasks._backoff import Backoff
+
+if TYPE_CHECKING:
+    from stream_tasks.models import RateLimit
+
+__all__ = ["Pacer", "Unpaced"]
+
+WINDOW: Final = 60.0
+"""Stream's window, in seconds."""
+
+LONGEST_WINDOW: Final = 2 * WINDOW
+"""A window that ends later than this is none."""
+
+LONGEST_HOLD: Final = 300.0
+"""However long the server asks to wait, after so many seconds it is asked again."""
+
+PER_SECOND: Final = 0.9 / 30
+"""The share of a window's limit that is spent in a second: Stream allows a thirtieth."""
+
+FRONT_LOADING: Final = 1.5
+"""How much faster than evenly what remains is spent; the rate falls as the window goes on."""
+
+BURST: Final = 0.02
+"""Polls may be early by so many seconds: timers are not exact."""
+
+FEW: Final = 4
+"""Polls in flight before anything is known, and during an outage."""
+
+ROUNDING: Final = 0.5
+"""The windows' ends are told in whole seconds; a window is taken to end so much later."""
+
+ANOTHER_WINDOW: Final = 5.0
+"""The end of one window wavers by rounding and travel; by so many seconds, it is another's."""
+
+RE_ENTRY: Final = 0.1
+"""The share of a hold by which it may be longer, so that clients do not all come back at once."""
+
+OUTAGE: Final = 5
+"""So many failures in a row, from whichever tasks, are an outage."""
+
+HOLDS: Final = Backoff(1.0, 60.0, 2.0, 0.5)
+PROBES: Final = Backoff(0.25, 5.0, 2.0, 0.5)
+
+Obstacle = Literal["rate_limited", "unreachable"]
 
 
-class Pacer:
-    """Decides when the next poll may go out."""
+class Unpaced:
+    """Lets polls go as they are due, up to a number in flight; learns nothing."""
 
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
@@ -18,10 +76,151 @@ class Pacer:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
         return math.inf if self.in_flight >= self.max_in_flight else now
 
-    def sent(self) -> None:
+    def obstacle(self, now: float) -> Obstacle | None:
+        """Return what holds polls back, if anything does."""
+        del now
+        return None
+
+    def sent(self, now: float) -> None:
         """Note that a poll goes out."""
+        del now
         self.in_flight += 1
 
-    def ended(self) -> None:
-        """Note that a poll has ended, however it did."""
+    def dropped(self) -> None:
+        """Note that a poll was given up."""
         self.in_flight -= 1
+
+    def answered(self, now: float, quota: RateLimit | None) -> None:
+        """Note that a poll was answered."""
+        del now, quota
+        self.in_flight -= 1
+
+    def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
+        """Note that the server asked to come later, in so many seconds if it said."""
+        del now, quota, retry_after
+        self.in_flight -= 1
+
+    def failed(self, now: float) -> None:
+        """Note that a poll brought no usable answer."""
+        del now
+        self.in_flight -= 1
+
+
+class Pacer(Unpaced):
+    """Decides when the next poll may go out."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        super().__init__(max_in_flight)
+        self._allowed = min(FEW, max_in_flight)
+        self._is_new = True
+        self._hold_until = -math.inf
+        self._refusals = 0
+        self._probe_at = -math.inf
+        self._failures = 0
+        self._quota = 0
+        self._left = 0
+        self._spent = 0
+        self._window_end = -math.inf
+        self._paced_to = -math.inf
+
+    def next_at(self, now: float) -> float:
+        """Return when the next poll may go out; infinity: not before one that is out has ended."""
+        if self.in_flight >= self._allowed:
+            return math.inf
+        at = max(now, self._hold_until, self._probe_at)
+        if not self._quota:
+            return at
+        if at >= self._window_end:
+            self._begin_window(at, self._quota)
+        if self._left <= 0:
+            return self._window_end
+        return max(at, self._paced_to + self._gap(at))
+
+    def _gap(self, now: float) -> float:
+        """Return the seconds between polls that the quota bears."""
+        spread = (self._window_end - now) / (FRONT_LOADING * max(self._left, 1))
+        return max(spread, 1 / max(self._quota * PER_SECOND, 1.0))
+
+    def obstacle(self, now: float) -> Obstacle | None:
+        """Return what holds polls back, if anything does."""
+        if self._failures >= OUTAGE:
+            return "unreachable"
+        if self._refusals or (self._quota and self.next_at(now) > now):
+            return "rate_limited"
+        return None
+
+    def sent(self, now: float) -> None:
+        """Note that a poll goes out."""
+        self.in_flight += 1
+        if self._quota:
+            # A poll that was late does not make the next one early, but for what timers lack.
+            self._paced_to = max(now - BURST, self._paced_to + self._gap(now))
+            self._left -= 1
+            self._spent += 1
+        if self._failures >= OUTAGE:
+            self._probe_at = now + PROBES.delay(self._failures - OUTAGE + 1)
+
+    def answered(self, now: float, quota: RateLimit | None) -> None:
+        """Note that a poll was answered."""
+        self.in_flight -= 1
+        self.learn(now, quota)
+        self._failures = 0
+        self._probe_at = -math.inf
+        if now >= self._hold_until:
+            # Otherwise it was sent before the refusal, and says nothing of it.
+            self._refusals = 0
+        self._allowed = self.max_in_flight if self._is_new else min(self._allowed + 1, self.max_in_flight)
+        self._is_new = False
+
+    def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
+        """Note that the server asked to come later, in so many seconds if it said."""
+        self.in_flight -= 1
+        self.learn(now, quota)
+        self._failures = 0
+        self._probe_at = -math.inf
+        if now >= self._hold_until:
+            # Those of one burst tell the same thing.
+            self._refusals += 1
+        hold = retry_after
+        if hold is None and quota is not None and quota.remaining <= 0 and self._window_end > now:
+            hold = self._window_end - now
+        if hold is None:
+            # Nothing was said, or quota is left and it was the second's share that was spent.
+            hold = HOLDS.delay(self._refusals)
+        late = 1 + RE_ENTRY * random.random()  # noqa: S311 - not a secret
+        self._hold_until = max(self._hold_until, now + min(hold, LONGEST_HOLD) * late)
+        self._allowed = 1
+        self._is_new = False
+
+    def failed(self, now: float) -> None:
+        """Note that a poll brought no usable answer."""
+        self.in_flight -= 1
+        self._failures += 1
+        if self._failures >= OUTAGE:
+            self._allowed = min(FEW, self.max_in_flight)
+            self._is_new = False
+        if self._failures == OUTAGE:
+            self._probe_at = now + PROBES.delay(1)
+
+    def learn(self, now: float, quota: RateLimit | None) -> None:
+        """Take in what an answer's headers told."""
+        if quota is None or quota.limit < 1:
+            return
+        reset_in = quota.reset.timestamp() - time.time() if quota.reset_in is None else quota.reset_in
+        if not 0 < reset_in <= LONGEST_WINDOW:
+            return
+        end = now + reset_in + ROUNDING
+        if not self._quota or end > self._window_end + ANOTHER_WINDOW:
+            self._begin_window(now, quota.limit)
+        self._window_end = end
+        self._quota = quota.limit
+        # Others spend the same quota: what the server says overrides our own count. Polls that are
+        # still out may not be in it yet.
+        self._left = min(quota.remaining - self.in_flight, self._quota - self._spent)
+
+    def _begin_window(self, now: float, limit: int) -> None:
+        """Take it that a window begins, until an answer tells; what is still out may count in it."""
+        self._quota = limit
+        self._spent = self.in_flight
+        self._left = limit - self.in_flight
+        self._window_end = now + WINDOW + ROUNDING

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from stream_tasks._waiting.polling import Waiter, Watch, ends_wait
+from stream_tasks._waiting.polling import Waiter, Watch, ends_wait, is_not_found
 from stream_tasks._waiting.wakeups import DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
     TRANSPORT_ERROR_UNKNOWN,
+    StreamApiException,
+    StreamRateLimitException,
     StreamTransportException,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from stream_tasks._waiting.pacing import Pacer
+    from stream_tasks._waiting.pacing import Unpaced
     from stream_tasks.models import StreamResponse, Task
 
     OnUpdate = Callable[[Task], Awaitable[None] | None]
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["Fetch", "Poller"]
 
 logger = logging.getLogger("stream_tasks")
+
+OVERDUE: Final = 0.05
+"""A look that is later than this, in seconds, was held back."""
+
+_UNAVAILABLE = 503
+_SERVER_ERROR = 500
 
 KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed", "failed"})
 
@@ -55,7 +63,7 @@ class Fetch(Protocol):
 class Poller:
     """Looks at tasks for everyone who waits, as often as they need and the pacer allows."""
 
-    def __init__(self, fetch: Fetch, pacer: Pacer, *, not_found_grace: float) -> None:
+    def __init__(self, fetch: Fetch, pacer: Unpaced, *, not_found_grace: float) -> None:
         self._fetch = fetch
         self._pacer = pacer
         self._not_found_grace = not_found_grace
@@ -117,6 +125,12 @@ class Poller:
         self._plan(watch)
         return watch
 
+    def start(self, waiter: Waiter) -> None:
+        """Look at a task for `waiter` as soon as the pacer allows."""
+        watch = self.join(waiter)
+        if watch.ended is None and not watch.place:
+            self._plan(watch)
+
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
         watch = self._watches[waiter.task_id]
@@ -131,6 +145,14 @@ class Poller:
         if watch.poll is not None and watch.has_begun:
             watch.poll.cancel()
         return watch.poll
+
+    def expire(self, waiter: Waiter) -> None:
+        """End a wait whose deadline has come."""
+        now = self.now()
+        watch = self._watches[waiter.task_id]
+        if watch.place and watch.next_look() < now - OVERDUE:
+            waiter.obstacle = self._pacer.obstacle(now)
+        waiter.finish(waiter.timed_out(now))
 
     async def _depart(self, waiter: Waiter) -> None:
         orphan = self.leave(waiter)
@@ -166,7 +188,7 @@ class Poller:
                 await waiter.changed()
         except TimeoutError:
             if not waiter.is_done:
-                raise waiter.timed_out(self.now()) from waiter.failure
+                self.expire(waiter)
 
     def _plan(self, watch: Watch) -> None:
         """Put a watch where its waiters want it in the queue."""
@@ -208,7 +230,7 @@ class Poller:
 
     def _begin(self, watch: Watch) -> None:
         watch.is_polling = True
-        self._pacer.sent()
+        self._pacer.sent(self.now())
         for waiter in watch.waiters:
             waiter.polls += 1
 
@@ -216,54 +238,73 @@ class Poller:
         """Look at one task once, and tell everyone."""
         watch.has_begun = True
         begun = self.now()
-        answer: Task | Exception | None = None
+        answer: StreamResponse[Task] | Exception | None = None
         try:
             # Whoever wanted this may have left before the loop came round to it.
             if watch.waiters:
-                answer = (await self._fetch(watch.task_id, limit)).data
+                answer = await self._fetch(watch.task_id, limit)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         finally:
             now = self.now()
             watch.is_polling = False
             watch.poll = None
-            self._pacer.ended()
             if answer is not None and self._was_cut(answer, now - begun, limit):
                 # The caller's deadline ended this, not the server: it says nothing to the others.
+                self._pacer.dropped()
                 for waiter in watch.waiters:
                     if waiter.deadline <= now:
-                        waiter.finish(waiter.timed_out(now))
+                        self.expire(waiter)
             elif answer is not None:
                 self._take_in(watch, answer, now)
+            else:
+                self._pacer.dropped()
             if watch.waiters:
                 self._plan(watch)
             self._release()
 
     @staticmethod
-    def _was_cut(answer: Task | Exception, took: float, limit: float) -> bool:
+    def _was_cut(answer: object, took: float, limit: float) -> bool:
         return (
             took >= limit
             and isinstance(answer, StreamTransportException)
             and answer.error_type == TRANSPORT_ERROR_TIMEOUT
         )
 
-    def _take_in(self, watch: Watch, answer: Task | Exception, now: float) -> None:
+    def _take_in(self, watch: Watch, answer: StreamResponse[Task] | Exception, now: float) -> None:
         if isinstance(answer, Exception):
-            if not watch.failures and not self._in_trouble:
-                self._warn(watch, answer, now)
-            self._in_trouble = True
+            self._take_in_failure(watch, answer, now)
+            watch.see(answer, now, self._not_found_grace)
+            return
+        self._pacer.answered(now, answer.rate_limit)
+        self._in_trouble = False
+        status = answer.data.status
+        if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
+            self._unknown_statuses.add(status)
+            logger.warning(
+                "task %s has the unknown status %r: it counts as unfinished",
+                watch.task_id,
+                status,
+                extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
+            )
+        watch.see(answer.data, now, self._not_found_grace)
+
+    def _take_in_failure(self, watch: Watch, failure: Exception, now: float) -> None:
+        if isinstance(failure, StreamApiException):
+            retry_after = failure.hold
+            if isinstance(failure, StreamRateLimitException) or (
+                failure.status_code == _UNAVAILABLE and retry_after is not None
+            ):
+                self._pacer.refused(now, failure.rate_limit, retry_after)
+            elif failure.status_code < _SERVER_ERROR:
+                self._pacer.answered(now, failure.rate_limit)
+            else:
+                self._pacer.failed(now)
         else:
-            self._in_trouble = False
-            status = answer.status
-            if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
-                self._unknown_statuses.add(status)
-                logger.warning(
-                    "task %s has the unknown status %r: it counts as unfinished",
-                    watch.task_id,
-                    status,
-                    extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
-                )
-        watch.see(answer, now, self._not_found_grace)
+            self._pacer.failed(now)
+        if not watch.failures and not self._in_trouble and not is_not_found(failure):
+            self._warn(watch, failure, now)
+        self._in_trouble = self._in_trouble or not is_not_found(failure)
 
     def _warn(self, watch: Watch, failure: Exception, now: float) -> None:
         waited = now - min((waiter.started for waiter in watch.waiters), default=now)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stream_tasks.exceptions import WaitReason
     from stream_tasks.models import Task
 
-__all__ = ["Waiter", "Watch", "ends_wait"]
+__all__ = ["Waiter", "Watch", "ends_wait", "is_not_found"]
 
 LAST_LOOK: Final = 0.2
 """How long before the deadline a last look is taken, in seconds."""
@@ -48,7 +48,7 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
     if isinstance(failure, StreamApiException):
         if failure.unrecoverable:
             return True
-        if failure.status_code == _NOT_FOUND:
+        if is_not_found(failure):
             return waited >= not_found_grace
         return failure.status_code < _SERVER_ERROR and failure.status_code not in _PASSING
     if isinstance(failure, StreamTransportException):
@@ -59,6 +59,11 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
     return True
 
 
+def is_not_found(failure: Exception) -> bool:
+    """Whether the server does not know the task, perhaps not yet."""
+    return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
+
+
 class Waiter:
     """One caller's wait for one task."""
 
@@ -67,9 +72,11 @@ class Waiter:
         "_delay",
         "backoff",
         "deadline",
+        "elapsed",
         "error",
         "failure",
         "is_done",
+        "obstacle",
         "on_done",
         "polls",
         "started",
@@ -96,10 +103,12 @@ class Waiter:
         # A time-out of zero is one look, which has the request's own time-out.
         self.deadline = now + timeout if timeout else math.inf
         self.polls = 0
+        self.elapsed = 0.0
         self.task: Task | None = None
         self.failure: Exception | None = None
         self.error: Exception | None = None
         self.is_done = False
+        self.obstacle: WaitReason | None = None
         self.on_done = on_done
         self.updates: deque[Task] | None = deque() if wants_updates else None
         self._delay = backoff.delay(1)
@@ -130,7 +139,9 @@ class Waiter:
         self.task = task
 
     def finish(self, error: Exception | None = None) -> None:
-        """End the wait."""
+        """End the wait; a second end changes nothing."""
+        if self.is_done:
+            return
         self.error = error
         self.is_done = True
         self.wake()
@@ -153,7 +164,7 @@ class Waiter:
             # Nobody has looked yet, or this caller asked for one look of its own.
             return self.started
         due = watch.ended + self._delay
-        if self.failure is not None:
+        if self.failure is not None and not is_not_found(self.failure):
             due = max(due, watch.retry_at)
         if self.timeout:
             last = self.deadline - min(LAST_LOOK, self.timeout / 4)
@@ -166,12 +177,12 @@ class Waiter:
         if self.error is not None:
             raise self.error
         if self.task is None or not self.task.is_final:
-            raise self.timed_out(now) from self.failure
+            raise self.timed_out(now)
         return self.task
 
     def timed_out(self, now: float) -> StreamWaitTimeoutException:
-        """Describe a wait that its deadline ended."""
-        return StreamWaitTimeoutException(
+        """Describe a wait that its deadline ended; the last failure is its cause."""
+        error = StreamWaitTimeoutException(
             task_id=self.task_id,
             timeout=self.timeout or 0.0,
             elapsed=now - self.started,
@@ -179,8 +190,12 @@ class Waiter:
             task=self.task,
             reason=self._reason(),
         )
+        error.__cause__ = self.failure
+        return error
 
     def _reason(self) -> WaitReason:
+        if self.obstacle is not None:
+            return self.obstacle
         if isinstance(self.failure, StreamRateLimitException):
             return "rate_limited"
         if self.failure is not None or self.task is None:

@@ -86,7 +86,8 @@ class FakeStream(FakeApp):
         """
         if not self._port:
             raise RuntimeError("the server has no address before it is started")
-        return f"http://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     def inject(
         self, fault: Fault, times: float = 1, *, path: str | None = None, task_id: str | None = None

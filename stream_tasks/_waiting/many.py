@@ -1,0 +1,88 @@
+"""Many tasks at once: who has finished, in what order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from stream_tasks._waiting.poller import Poller
+    from stream_tasks._waiting.polling import Waiter
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Waits that one caller has under way, handed out as they end.
+
+    All of them have the same time-out, so that the first to be added is the first to elapse.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self._waiting: dict[Waiter, None] = {}
+        self._ended: deque[Waiter] = deque()
+        self._orphans: list[asyncio.Task[None]] = []
+        self._news: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._ended)
+
+    def add(self, waiter: Waiter) -> None:
+        """Begin a wait."""
+        waiter.on_done = self._note
+        self._waiting[waiter] = None
+        self._poller.start(waiter)
+
+    async def next(self) -> Waiter | None:
+        """Return the next wait that has ended; None after `wake`, though there may be none."""
+        if not self._ended:
+            self._news = asyncio.get_running_loop().create_future()
+            deadline = next(iter(self._waiting)).deadline if self._waiting else math.inf
+            try:
+                with anyio.fail_after(None if deadline == math.inf else deadline - self._poller.now()):
+                    await self._news
+            except TimeoutError:
+                self._expire()
+        return self._ended.popleft() if self._ended else None
+
+    def put(self, waiter: Waiter) -> None:
+        """Take in a wait that ended without beginning."""
+        self._ended.append(waiter)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `next` return."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    async def close(self) -> None:
+        """Stop all waits; nothing of them is left when this returns."""
+        while self._waiting:
+            self._leave(self._waiting.popitem()[0])
+        if self._orphans:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._orphans)
+
+    def _note(self, waiter: Waiter) -> None:
+        del self._waiting[waiter]
+        waiter.elapsed = self._poller.now() - waiter.started
+        self._leave(waiter)
+        self.put(waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
+        orphan = self._poller.leave(waiter)
+        if orphan is not None:
+            self._orphans.append(orphan)
+            orphan.add_done_callback(self._orphans.remove)
+
+    def _expire(self) -> None:
+        now = self._poller.now()
+        for waiter in list(self._waiting):
+            if waiter.deadline > now:
+                break
+            self._poller.expire(waiter)

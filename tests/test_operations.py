@@ -1,0 +1,818 @@
+"""Each operation is the request that Stream's API documents, or an error before any request."""
+
+import inspect
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stream_tasks import _json
+from stream_tasks import _operations as ops
+from stream_tasks._operations import Operation
+from stream_tasks.models import (
+    ChannelBatchResult,
+    DeactivateUsersResult,
+    DeleteCallResult,
+    DeleteChannelsResult,
+    DeleteUsersResult,
+    ExportChannelsResult,
+    ExportUsersResult,
+    TaskResult,
+)
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+IDS = ["amy", "bob"]
+CHANNEL = {"type": "messaging", "id": "a"}
+
+# The table of Stream's operations: the call, then the request.
+# The second row of an operation has all its fields.
+TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
+    (
+        "delete_channels",
+        ops.delete_channels(["messaging:a"]),
+        Operation(
+            "POST",
+            "/api/v2/chat/channels/delete",
+            DeleteChannelsResult,
+            {"cids": ["messaging:a"]},
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "delete_channels",
+        ops.delete_channels(["messaging:a"], hard_delete=True),
+        Operation(
+            "POST",
+            "/api/v2/chat/channels/delete",
+            DeleteChannelsResult,
+            {"cids": ["messaging:a"], "hard_delete": True},
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "export_channels",
+        ops.export_channels([CHANNEL, {"cid": "messaging:b"}]),
+        Operation(
+            "POST",
+            "/api/v2/chat/export_channels",
+            ExportChannelsResult,
+            {"channels": [CHANNEL, {"cid": "messaging:b"}]},
+        ),
+    ),
+    (
+        "export_channels",
+        ops.export_channels(
+            [CHANNEL],
+            format="csv",
+            version="v2",
+            clear_deleted_message_text=True,
+            export_users=False,
+            include_fields=["id", "text"],
+            include_soft_deleted_channels=True,
+            include_truncated_messages=False,
+        ),
+        Operation(
+            "POST",
+            "/api/v2/chat/export_channels",
+            ExportChannelsResult,
+            {
+                "channels": [CHANNEL],
+                "format": "csv",
+                "version": "v2",
+                "clear_deleted_message_text": True,
+                "export_users": False,
+                "include_fields": ["id", "text"],
+                "include_soft_deleted_channels": True,
+                "include_truncated_messages": False,
+            },
+        ),
+    ),
+    (
+        "update_channels_batch",
+        ops.update_channels_batch("hide", {"cid": {"$in": ["messaging:a"]}}),
+        Operation(
+            "PUT",
+            "/api/v2/chat/channels/batch",
+            ChannelBatchResult,
+            {"operation": "hide", "filter": {"cid": {"$in": ["messaging:a"]}}},
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "update_channels_batch",
+        ops.update_channels_batch(
+            "addMembers",
+            {"type": "messaging"},
+            members=["amy", {"user_id": "bob", "channel_role": "admin"}],
+            data={"frozen": True},
+        ),
+        Operation(
+            "PUT",
+            "/api/v2/chat/channels/batch",
+            ChannelBatchResult,
+            {
+                "operation": "addMembers",
+                "filter": {"type": "messaging"},
+                "members": [{"user_id": "amy"}, {"user_id": "bob", "channel_role": "admin"}],
+                "data": {"frozen": True},
+            },
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "delete_users",
+        ops.delete_users(IDS),
+        Operation("POST", "/api/v2/users/delete", DeleteUsersResult, {"user_ids": IDS}),
+    ),
+    (
+        "delete_users",
+        ops.delete_users(
+            IDS,
+            user="hard",
+            messages="pruning",
+            conversations="soft",
+            calls="hard",
+            files=True,
+            new_channel_owner_id="cat",
+            new_call_owner_id="dan",
+        ),
+        Operation(
+            "POST",
+            "/api/v2/users/delete",
+            DeleteUsersResult,
+            {
+                "user_ids": IDS,
+                "user": "hard",
+                "messages": "pruning",
+                "conversations": "soft",
+                "calls": "hard",
+                "files": True,
+                "new_channel_owner_id": "cat",
+                "new_call_owner_id": "dan",
+            },
+        ),
+    ),
+    (
+        "deactivate_users",
+        ops.deactivate_users(IDS),
+        Operation("POST", "/api/v2/users/deactivate", DeactivateUsersResult, {"user_ids": IDS}),
+    ),
+    (
+        "deactivate_users",
+        ops.deactivate_users(
+            IDS, created_by_id="cat", mark_channels_deleted=True, mark_messages_deleted=False
+        ),
+        Operation(
+            "POST",
+            "/api/v2/users/deactivate",
+            DeactivateUsersResult,
+            {
+                "user_ids": IDS,
+                "created_by_id": "cat",
+                "mark_channels_deleted": True,
+                "mark_messages_deleted": False,
+            },
+        ),
+    ),
+    (
+        "reactivate_users",
+        ops.reactivate_users(IDS),
+        Operation("POST", "/api/v2/users/reactivate", TaskResult, {"user_ids": IDS}),
+    ),
+    (
+        "reactivate_users",
+        ops.reactivate_users(IDS, created_by_id="cat", restore_channels=True, restore_messages=False),
+        Operation(
+            "POST",
+            "/api/v2/users/reactivate",
+            TaskResult,
+            {"user_ids": IDS, "created_by_id": "cat", "restore_channels": True, "restore_messages": False},
+        ),
+    ),
+    (
+        "export_users",
+        ops.export_users(IDS),
+        Operation("POST", "/api/v2/export/users", ExportUsersResult, {"user_ids": IDS}),
+    ),
+    (
+        "import_block_list",
+        ops.import_block_list("rude", ["drat"]),
+        Operation("POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"]}),
+    ),
+    (
+        "import_block_list",
+        ops.import_block_list("rude", ["drat"], chunk_size=500),
+        Operation(
+            "POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"], "chunk_size": 500}
+        ),
+    ),
+    (
+        "delete_call",
+        ops.delete_call("default", "a"),
+        Operation(
+            "POST", "/api/v2/video/call/default/a/delete", DeleteCallResult, {}, may_finish_at_once=True
+        ),
+    ),
+    (
+        "delete_call",
+        ops.delete_call("default", "a", hard=True),
+        Operation(
+            "POST",
+            "/api/v2/video/call/default/a/delete",
+            DeleteCallResult,
+            {"hard": True},
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "delete_feed",
+        ops.delete_feed("user", "amy"),
+        Operation("DELETE", "/api/v2/feeds/feed_groups/user/feeds/amy", TaskResult),
+    ),
+    (
+        "delete_feed",
+        ops.delete_feed("user", "amy", hard_delete=False),
+        Operation(
+            "DELETE",
+            "/api/v2/feeds/feed_groups/user/feeds/amy",
+            TaskResult,
+            params={"hard_delete": False},
+        ),
+    ),
+    (
+        "delete_feeds_batch",
+        ops.delete_feeds_batch(["user:amy"]),
+        Operation("POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"]}),
+    ),
+    (
+        "delete_feeds_batch",
+        ops.delete_feeds_batch(["user:amy"], hard_delete=True),
+        Operation(
+            "POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"], "hard_delete": True}
+        ),
+    ),
+    (
+        "delete_feed_user_data",
+        ops.delete_feed_user_data("amy"),
+        Operation("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {}),
+    ),
+    (
+        "delete_feed_user_data",
+        ops.delete_feed_user_data("amy", hard_delete=True),
+        Operation("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {"hard_delete": True}),
+    ),
+    (
+        "export_feed_user_data",
+        ops.export_feed_user_data("amy"),
+        Operation("POST", "/api/v2/feeds/users/amy/export", TaskResult, {}),
+    ),
+    (
+        "bulk_image_moderation",
+        ops.bulk_image_moderation("https://example.com/images.csv"),
+        Operation(
+            "POST",
+            "/api/v2/moderation/bulk_image_moderation",
+            TaskResult,
+            {"csv_file": "https://example.com/images.csv"},
+        ),
+    ),
+]
+
+# Each list that an operation takes, by the name of its parameter.
+LISTS: list[Any] = [
+    pytest.param(ops.delete_channels, "cids", 100, id="channels to delete"),
+    pytest.param(ops.delete_users, "user_ids", 100, id="users to delete"),
+    pytest.param(ops.deactivate_users, "user_ids", 100, id="users to deactivate"),
+    pytest.param(ops.reactivate_users, "user_ids", 100, id="users to reactivate"),
+    pytest.param(ops.export_users, "user_ids", 25, id="users to export"),
+    pytest.param(ops.delete_feeds_batch, "feeds", 100, id="feeds to delete"),
+    pytest.param(lambda items: ops.import_block_list("rude", items), "items", None, id="words to block"),
+    pytest.param(
+        lambda fields: ops.export_channels([CHANNEL], include_fields=fields),
+        "include_fields",
+        None,
+        id="fields to include",
+    ),
+]
+
+NAMED = [pytest.param(*case.values[:2], id=case.id) for case in LISTS]
+
+
+def operations() -> dict[str, Callable[..., Operation[Any]]]:
+    """The operations of the module: its public functions that return one, the custom one aside."""
+    return {
+        name: function
+        for name, function in vars(ops).items()
+        if inspect.isfunction(function)
+        and not name.startswith("_")
+        and str(inspect.signature(function).return_annotation).startswith("Operation[")
+        and name != "custom"
+    }
+
+
+def test_the_table_is_complete() -> None:
+    """Each operation stands in the table, and the table holds fourteen."""
+    assert {name for name, _, _ in TABLE} == set(operations())
+    assert len(operations()) == 14
+
+
+@pytest.mark.parametrize(
+    ("built", "expected"),
+    [
+        pytest.param(built, expected, id=f"{name}, {'all' if name == previous else 'only required'} fields")
+        for (name, built, expected), (previous, _, _) in zip(TABLE, [("", None, None), *TABLE], strict=False)
+    ],
+)
+def test_an_operation_is_the_request_that_is_documented(
+    built: Operation[Any], expected: Operation[Any]
+) -> None:
+    """Method, path, body, query and result type are those of the table; what is None is left out."""
+    assert built == expected
+    _json.dumps(built.json)
+
+
+@pytest.mark.parametrize("name", operations())
+def test_the_table_gives_each_argument(name: str) -> None:
+    """No argument of an operation is left untried, and each one's name is its name on the wire."""
+    fullest = [expected for other, _, expected in TABLE if other == name][-1]
+    arguments = set(inspect.signature(operations()[name]).parameters)
+    sent = set(fullest.json or {}) | set(fullest.params)
+    in_path = {"block_list_id", "call_type", "call_id", "feed_group", "feed_id", "user_id"}
+    assert arguments - in_path == sent
+
+
+@pytest.mark.parametrize("function", operations().values(), ids=operations())
+def test_an_operation_s_docstring_tells_each_argument(function: Callable[..., Any]) -> None:
+    """Each argument has a line, and the returned task and the errors are told."""
+    told = inspect.getdoc(function) or ""
+    for name in inspect.signature(function).parameters:
+        assert f"\n    {name}: " in told
+    for section in ("Args:", "Returns:", "Raises:"):
+        assert f"\n{section}\n" in told
+    assert {"TypeError", "ValueError", "StreamException"} <= set(re.findall(r"\n    (\w+): ", told))
+
+
+def test_an_operation_is_frozen() -> None:
+    """What was checked stays what it was."""
+    built: Any = ops.export_users(IDS)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        built.path = "/elsewhere"
+
+
+# Lists
+
+
+@pytest.mark.parametrize(("call", "name", "most"), LISTS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(list, id="a list"),
+        pytest.param(tuple, id="a tuple"),
+        pytest.param(iter, id="an iterator"),
+        pytest.param(lambda values: (value for value in values), id="a generator"),
+        pytest.param(lambda values: dict.fromkeys(values).keys(), id="the keys of a dict"),
+    ],
+)
+def test_any_iterable_is_a_list(
+    call: Callable[..., Operation[Any]], name: str, most: int | None, make: Callable[..., Any]
+) -> None:
+    """Any iterable of texts is sent as a list, in its order."""
+    values = [f"v{number}" for number in range(most or 300)]
+    body = call(make(values)).json
+    assert body is not None
+    assert body[name] == values
+
+
+def test_a_set_is_a_list() -> None:
+    """A set has no order, and is taken all the same."""
+    body = ops.delete_users(set(IDS)).json
+    assert body is not None
+    assert sorted(body["user_ids"]) == IDS
+
+
+@pytest.mark.parametrize(("call", "name", "most"), LISTS)
+def test_an_empty_list_is_refused(call: Callable[..., Any], name: str, most: int | None) -> None:
+    """The error names the parameter and how many are allowed."""
+    allowed = "1 or more" if most is None else f"1 to {most}"
+    with pytest.raises(ValueError, match=f"^{name} must hold {allowed} items, not 0$"):
+        call([])
+
+
+@pytest.mark.parametrize(("call", "name", "most"), [case for case in LISTS if case.values[2] is not None])
+def test_a_list_that_is_too_long_is_refused(call: Callable[..., Any], name: str, most: int) -> None:
+    """The error names the parameter, how many are allowed, and how many there were."""
+    with pytest.raises(ValueError, match=f"^{name} must hold 1 to {most} items, not {most + 1}$"):
+        call([f"v{number}" for number in range(most + 1)])
+
+
+@pytest.mark.parametrize(("call", "name"), NAMED)
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        pytest.param("amy", "str", id="a bare text, which would be its letters"),
+        pytest.param("", "str", id="an empty text"),
+        pytest.param(b"amy", "bytes", id="bytes"),
+        pytest.param({"amy": 1}, "dict", id="a mapping"),
+        pytest.param(5, "int", id="a number"),
+        pytest.param(True, "bool", id="a boolean"),
+        pytest.param(object(), "object", id="what cannot be iterated"),
+    ],
+)
+def test_what_is_no_list_is_refused(call: Callable[..., Any], name: str, values: Any, kind: str) -> None:
+    """The error names the parameter and the type that was given."""
+    with pytest.raises(TypeError, match=f"^{name} must be a list or another iterable, not {kind}$"):
+        call(values)
+
+
+@pytest.mark.parametrize(("call", "name"), NAMED)
+@pytest.mark.parametrize(
+    ("member", "kind", "message"),
+    [
+        pytest.param(5, TypeError, "must be a str, not int", id="a number"),
+        pytest.param(None, TypeError, "must be a str, not NoneType", id="None"),
+        pytest.param(b"amy", TypeError, "must be a str, not bytes", id="bytes"),
+        pytest.param(["amy"], TypeError, "must be a str, not list", id="a list"),
+        pytest.param("", ValueError, "must not be empty", id="an empty text"),
+    ],
+)
+def test_a_wrong_member_is_refused(
+    call: Callable[..., Any], name: str, member: Any, kind: type[Exception], message: str
+) -> None:
+    """Each member is a text that is not empty."""
+    with pytest.raises(kind, match=f"^each of {name} {message}$"):
+        call(["amy", member])
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=100))
+@example(["a/b", "ü", "."])
+def test_ids_in_a_body_are_sent_as_they_are(ids: list[str]) -> None:
+    """Only a path needs encoding; duplicates and order are the caller's."""
+    assert ops.delete_users(ids).json == {"user_ids": ids}
+
+
+def test_none_for_a_required_list_is_refused() -> None:
+    """Leaving out what is required is an error, not an empty body."""
+    with pytest.raises(TypeError, match=r"^user_ids must be a list or another iterable, not NoneType$"):
+        ops.delete_users(None)  # type: ignore[arg-type]
+
+
+# Words, flags, texts and numbers
+
+FLAGS: list[Any] = [
+    (ops.delete_channels, [["a:b"]], "hard_delete"),
+    (ops.export_channels, [[CHANNEL]], "clear_deleted_message_text"),
+    (ops.export_channels, [[CHANNEL]], "export_users"),
+    (ops.export_channels, [[CHANNEL]], "include_soft_deleted_channels"),
+    (ops.export_channels, [[CHANNEL]], "include_truncated_messages"),
+    (ops.delete_users, [IDS], "files"),
+    (ops.deactivate_users, [IDS], "mark_channels_deleted"),
+    (ops.deactivate_users, [IDS], "mark_messages_deleted"),
+    (ops.reactivate_users, [IDS], "restore_channels"),
+    (ops.reactivate_users, [IDS], "restore_messages"),
+    (ops.delete_call, ["default", "a"], "hard"),
+    (ops.delete_feed, ["user", "amy"], "hard_delete"),
+    (ops.delete_feeds_batch, [["user:amy"]], "hard_delete"),
+    (ops.delete_feed_user_data, ["amy"], "hard_delete"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "required", "name"),
+    [pytest.param(*case, id=f"{case[0].__name__} {case[2]}") for case in FLAGS],
+)
+def test_a_flag_is_a_boolean(function: Callable[..., Operation[Any]], required: list[Any], name: str) -> None:
+    """False is sent, None is left out, and anything else is an error that names the flag."""
+    for value in (True, False):
+        built = function(*required, **{name: value})
+        assert (built.params if built.json is None else built.json)[name] is value
+    assert function(*required, **{name: None}) == function(*required)
+    for wrong, kind in ((1, "int"), (0, "int"), ("true", "str"), ([], "list")):
+        with pytest.raises(TypeError, match=f"^{name} must be a bool, not {kind}$"):
+            function(*required, **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "allowed"),
+    [
+        pytest.param(lambda v: ops.delete_users(IDS, user=v), "user", "soft, pruning, hard", id="user"),
+        pytest.param(
+            lambda v: ops.delete_users(IDS, messages=v), "messages", "soft, pruning, hard", id="messages"
+        ),
+        pytest.param(
+            lambda v: ops.delete_users(IDS, conversations=v),
+            "conversations",
+            "soft, pruning, hard",
+            id="conversations",
+        ),
+        pytest.param(lambda v: ops.delete_users(IDS, calls=v), "calls", "soft, pruning, hard", id="calls"),
+        pytest.param(lambda v: ops.export_channels([CHANNEL], format=v), "format", "json, csv", id="format"),
+        pytest.param(
+            lambda v: ops.update_channels_batch(v, {"type": "messaging"}),
+            "operation",
+            "addMembers, removeMembers, inviteMembers, invites, assignRoles, addModerators, "
+            "demoteModerators, hide, show, archive, unarchive, updateData",
+            id="operation",
+        ),
+    ],
+)
+def test_a_word_is_one_of_those_allowed(
+    call: Callable[[Any], Operation[Any]], name: str, allowed: str
+) -> None:
+    """Each allowed word is sent as it is; another one is an error that lists them."""
+    for word in allowed.split(", "):
+        body = call(word).json
+        assert body is not None
+        assert body[name] == word
+    for wrong in ("", "Hard", "JSON", "addmembers", 5, True, ["hard"]):
+        with pytest.raises(
+            ValueError, match=f"^{name} must be one of {allowed}, not {re.escape(repr(wrong))}$"
+        ):
+            call(wrong)
+
+
+def test_the_operation_of_a_batch_update_is_required() -> None:
+    """None is no operation."""
+    with pytest.raises(ValueError, match=r"^operation must be one of .*, not None$"):
+        ops.update_channels_batch(None, {"a": 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        pytest.param(lambda v: ops.export_channels([CHANNEL], version=v), "version", id="version"),
+        pytest.param(
+            lambda v: ops.delete_users(IDS, new_channel_owner_id=v),
+            "new_channel_owner_id",
+            id="new_channel_owner_id",
+        ),
+        pytest.param(
+            lambda v: ops.delete_users(IDS, new_call_owner_id=v), "new_call_owner_id", id="new_call_owner_id"
+        ),
+        pytest.param(
+            lambda v: ops.deactivate_users(IDS, created_by_id=v), "created_by_id", id="who deactivates"
+        ),
+        pytest.param(
+            lambda v: ops.reactivate_users(IDS, created_by_id=v), "created_by_id", id="who reactivates"
+        ),
+        pytest.param(ops.bulk_image_moderation, "csv_file", id="csv_file"),
+    ],
+)
+def test_a_text_is_a_text_that_is_not_empty(call: Callable[[Any], Any], name: str) -> None:
+    """A text of a wrong type or of no letters is an error that names it."""
+    with pytest.raises(ValueError, match=f"^{name} must not be empty$"):
+        call("")
+    with pytest.raises(TypeError, match=f"^{name} must be a str, not int$"):
+        call(5)
+    with pytest.raises(TypeError, match=f"^{name} must be a str, not bytes$"):
+        call(b"amy")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        pytest.param(0, ValueError, "chunk_size must be 1 or more, not 0", id="zero"),
+        pytest.param(-5, ValueError, "chunk_size must be 1 or more, not -5", id="negative"),
+        pytest.param(True, TypeError, "chunk_size must be an int, not bool", id="a boolean"),
+        pytest.param(1.0, TypeError, "chunk_size must be an int, not float", id="a float"),
+        pytest.param("1", TypeError, "chunk_size must be an int, not str", id="a text"),
+    ],
+)
+def test_a_chunk_size_is_a_count(value: Any, kind: type[Exception], message: str) -> None:
+    """A chunk holds one word or more."""
+    with pytest.raises(kind, match=f"^{message}$"):
+        ops.import_block_list("rude", ["drat"], chunk_size=value)
+
+
+# Ids in the path
+
+IN_PATH: list[Any] = [
+    (lambda v: ops.import_block_list(v, ["drat"]), "block_list_id", "/blocklists/{}/import"),
+    (lambda v: ops.delete_call(v, "a"), "call_type", "/video/call/{}/a/delete"),
+    (lambda v: ops.delete_call("default", v), "call_id", "/video/call/default/{}/delete"),
+    (lambda v: ops.delete_feed(v, "amy"), "feed_group", "/feeds/feed_groups/{}/feeds/amy"),
+    (lambda v: ops.delete_feed("user", v), "feed_id", "/feeds/feed_groups/user/feeds/{}"),
+    (ops.delete_feed_user_data, "user_id", "/feeds/users/{}/delete"),
+    (ops.export_feed_user_data, "user_id", "/feeds/users/{}/export"),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "path"), [pytest.param(*case, id=case[2]) for case in IN_PATH])
+def test_an_id_in_the_path_is_one_segment(
+    call: Callable[[Any], Operation[Any]], name: str, path: str
+) -> None:
+    """An id with slashes, dots or other letters stays in its place."""
+    for value in ("a/b", "../../app", "a?b#c", "%2e%2e", "ü d"):
+        before, after = ("/api/v2" + path).split("{}")
+        built = call(value).path
+        assert built.startswith(before)
+        assert built.endswith(after)
+        segment = built[len(before) : len(built) - len(after)]
+        assert "/" not in segment
+        assert unquote(segment) == value
+        assert built.count("/") == path.count("/") + 2
+
+
+@pytest.mark.parametrize(("call", "name", "path"), [pytest.param(*case, id=case[2]) for case in IN_PATH])
+def test_an_id_that_is_no_segment_is_refused(call: Callable[[Any], Any], name: str, path: str) -> None:
+    """An empty id, a dot, two dots, or another type is an error that names the parameter."""
+    for wrong in ("", ".", ".."):
+        with pytest.raises(ValueError, match=f"^{name} must be a non-empty text"):
+            call(wrong)
+    for wrong_type in (None, 5, True, b"a", ["a"]):
+        with pytest.raises(TypeError, match=f"^{name} must be a str, not {type(wrong_type).__name__}$"):
+            call(wrong_type)
+
+
+# Channels, members and filters
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        pytest.param(NOON, "2026-05-01T12:00:00+00:00", id="UTC"),
+        pytest.param(NOON.replace(microsecond=5), "2026-05-01T12:00:00.000005+00:00", id="microseconds"),
+        pytest.param(
+            NOON.replace(tzinfo=timezone(timedelta(hours=-5, minutes=-30))),
+            "2026-05-01T17:30:00+00:00",
+            id="a zone",
+        ),
+        pytest.param("2026-05-01T12:00:00Z", "2026-05-01T12:00:00Z", id="a text as it is"),
+        pytest.param(None, None, id="None as it is"),
+    ],
+)
+@pytest.mark.parametrize("name", ["messages_since", "messages_until"])
+def test_a_datetime_is_sent_as_rfc_3339(name: str, moment: Any, text: str | None) -> None:
+    """An aware datetime becomes the text that names it, and the caller's mapping stays as it was."""
+    channel = CHANNEL | {name: moment}
+    built = ops.export_channels([channel])
+    assert built.json == {"channels": [CHANNEL | {name: text}]}
+    assert channel[name] is moment
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+@example(NOON)
+def test_what_is_sent_names_the_same_moment(moment: datetime) -> None:
+    """Any aware datetime is read back as the moment that it was."""
+    body = ops.export_channels([CHANNEL | {"messages_since": moment}]).json
+    assert body is not None
+    assert datetime.fromisoformat(body["channels"][0]["messages_since"]) - moment == timedelta(0)
+
+
+@pytest.mark.parametrize("name", ["messages_since", "messages_until"])
+def test_a_naive_datetime_is_refused(name: str) -> None:
+    """A moment without a zone could be any of many; the error names the key."""
+    with pytest.raises(ValueError, match=f"^{name} must be an aware datetime, not "):
+        ops.export_channels([CHANNEL | {name: NOON.replace(tzinfo=None)}])
+
+
+@pytest.mark.parametrize(
+    ("channels", "kind", "message"),
+    [
+        pytest.param([], ValueError, "channels must hold 1 to 100 items, not 0", id="none"),
+        pytest.param(
+            [CHANNEL] * 101, ValueError, "channels must hold 1 to 100 items, not 101", id="too many"
+        ),
+        pytest.param("messaging:a", TypeError, "channels must be a list .*, not str", id="a bare text"),
+        pytest.param(b"messaging:a", TypeError, "channels must be a list .*, not bytes", id="bytes"),
+        pytest.param(
+            CHANNEL, TypeError, "channels must be a list .*, not dict", id="one channel without a list"
+        ),
+        pytest.param(
+            ["messaging:a"], TypeError, "each of channels must be a mapping, not str", id="a cid as text"
+        ),
+        pytest.param(
+            [{}], ValueError, "each of channels must hold cid, or type and id", id="an empty mapping"
+        ),
+        pytest.param(
+            [{"type": "m"}], ValueError, "each of channels must hold cid, or type and id", id="no id"
+        ),
+        pytest.param(
+            [{"id": "a"}], ValueError, "each of channels must hold cid, or type and id", id="no type"
+        ),
+        pytest.param(
+            [{"type": "m", "id": ""}],
+            ValueError,
+            "each of channels must hold cid, or type and id",
+            id="an empty id",
+        ),
+        pytest.param(
+            [{"cid": ""}], ValueError, "each of channels must hold cid, or type and id", id="an empty cid"
+        ),
+    ],
+)
+def test_wrong_channels_are_refused(channels: Any, kind: type[Exception], message: str) -> None:
+    """A channel to export is a mapping that says which."""
+    with pytest.raises(kind, match=f"^{message}"):
+        ops.export_channels(channels)
+
+
+def test_channels_may_come_from_a_generator() -> None:
+    """A hundred channels from a generator are one batch."""
+    body = ops.export_channels({"cid": f"messaging:{number}"} for number in range(100)).json
+    assert body is not None
+    assert len(body["channels"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        pytest.param(
+            {"filter": {}}, ValueError, "filter must not be empty", id="an empty filter, which is everything"
+        ),
+        pytest.param({"filter": None}, TypeError, "filter must be a mapping, not NoneType", id="no filter"),
+        pytest.param({"filter": []}, TypeError, "filter must be a mapping, not list", id="a list as filter"),
+        pytest.param(
+            {"members": []}, ValueError, "members must hold 1 or more items, not 0", id="no members"
+        ),
+        pytest.param({"members": "amy"}, TypeError, "members must be a list .*, not str", id="a bare text"),
+        pytest.param(
+            {"members": {"user_id": "amy"}},
+            TypeError,
+            "members must be a list .*, not dict",
+            id="one mapping",
+        ),
+        pytest.param({"members": [""]}, ValueError, "each of members must not be empty", id="an empty id"),
+        pytest.param(
+            {"members": [{}]}, ValueError, "each of members must not be empty", id="an empty mapping"
+        ),
+        pytest.param(
+            {"members": [5]}, TypeError, "each of members must be a mapping, not int", id="a number"
+        ),
+        pytest.param({"data": []}, TypeError, "data must be a mapping, not list", id="a list as data"),
+        pytest.param({"data": "x"}, TypeError, "data must be a mapping, not str", id="a text as data"),
+    ],
+)
+def test_a_wrong_batch_update_is_refused(
+    arguments: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    """The error names the parameter, or its member."""
+    with pytest.raises(kind, match=f"^{message}"):
+        ops.update_channels_batch(
+            **({"operation": "addMembers", "filter": {"type": "messaging"}} | arguments)
+        )
+
+
+def test_a_batch_update_may_have_many_members_and_empty_data() -> None:
+    """No limit of members is known, and empty data is data."""
+    body = ops.update_channels_batch(
+        "updateData", {"type": "m"}, members=(f"u{number}" for number in range(500)), data={}
+    ).json
+    assert body is not None
+    assert len(body["members"]) == 500
+    assert body["data"] == {}
+
+
+# Operations that the module lacks
+
+
+def test_a_custom_operation_is_checked_and_put_under_the_prefix() -> None:
+    """Method and path are completed; body and query are the caller's, copied."""
+    json, params = {"a": 1}, {"b": [True, None]}
+    built = ops.custom("post", "/users/a%2Fb", dict, json, params)
+    assert built == Operation(
+        "POST", "/api/v2/users/a%2Fb", dict, {"a": 1}, {"b": [True, None]}, may_finish_at_once=True
+    )
+    assert built.json is not json
+    assert built.params is not params
+    bare = ops.custom("DELETE", "/api/v2/x", TaskResult, None, None)
+    assert bare == Operation("DELETE", "/api/v2/x", TaskResult, may_finish_at_once=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        pytest.param(
+            ("HEAD", "/x", dict, None, None), ValueError, "method must be one of", id="another method"
+        ),
+        pytest.param((None, "/x", dict, None, None), TypeError, "method must be a str", id="no method"),
+        pytest.param(
+            ("GET", "x", dict, None, None), ValueError, "path must start with", id="a relative path"
+        ),
+        pytest.param(("GET", "/../x", dict, None, None), ValueError, "path must not hold", id="a way up"),
+        pytest.param(("GET", None, dict, None, None), TypeError, "path must be a str", id="no path"),
+        pytest.param(
+            ("POST", "/x", dict, [1], None),
+            TypeError,
+            "json must be a mapping, not list",
+            id="a list as body",
+        ),
+        pytest.param(
+            ("POST", "/x", dict, None, "a=1"),
+            TypeError,
+            "params must be a mapping, not str",
+            id="a text as query",
+        ),
+    ],
+)
+def test_a_wrong_custom_operation_is_refused(
+    arguments: tuple[Any, ...], kind: type[Exception], message: str
+) -> None:
+    """The error names the parameter."""
+    with pytest.raises(kind, match=f"^{message}"):
+        ops.custom(*arguments)
