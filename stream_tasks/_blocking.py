@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 from stream_tasks import _client
 from stream_tasks._client import DEFAULT_REQUEST_TIMEOUT, AsyncStream
 from stream_tasks._loop_thread import LoopThread
+from stream_tasks._secret import hidden
 from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Stream:
         pacing: bool = True,
     ) -> None:
         # From here on no dump of this frame shows them.
-        api_secret, token = _client.hidden(api_secret), _client.hidden(token)
+        api_secret, token = hidden(api_secret), hidden(token)
         self._client = AsyncStream(
             api_key,
             api_secret,

@@ -21,11 +21,12 @@ from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
+from stream_tasks._secret import hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Poller
 from stream_tasks._waiting.polling import Waiter
-from stream_tasks.exceptions import StreamDecodeException, StreamException, StreamTaskException
+from stream_tasks.exceptions import StreamDecodeException, StreamTaskException
 from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
@@ -570,11 +571,6 @@ class AsyncStream:
         return StartedTask(None, data, operation.result_type, result)
 
 
-def hidden(value: Any) -> Any:
-    """Return a secret that no dump of a frame's variables shows."""
-    return auth.Secret(value) if isinstance(value, str) else value
-
-
 def settings_of(client: Any) -> dict[str, Any]:
     """Return the arguments that make a client like an official one.
 
@@ -647,7 +643,7 @@ def _outcome(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]:
     value, error = None, None
     try:
         value = _result(task_id, waiter.final(0.0), kind)
-    except StreamException as exc:
+    except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
     return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
 

@@ -114,12 +114,13 @@ class LoopThread:
     def close(self) -> None:
         """Stop the loop and wait for its thread; all calls under way are cancelled. Twice is fine."""
         with self._lock:
-            self.is_closed = True
-            loop, thread = self._loop, self._thread
-        if loop is not None and thread is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(loop.stop)
-            if not self.is_current():
-                thread.join()
+            was_closed, self.is_closed = self.is_closed, True
+        if self._loop is None or self._thread is None:
+            return
+        if not was_closed:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self.is_current():
+            self._thread.join()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self.is_current():

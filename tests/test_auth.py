@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_tasks._http.auth import Credentials, Secret, credentials, from_environment, server_token
+from stream_tasks._http.auth import Credentials, credentials, from_environment, server_token
+from stream_tasks._secret import Secret
 
 KEY, SECRET = "key-1", "a secret that is long enough for HS256"
 ENVIRONMENT = {

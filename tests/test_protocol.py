@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream_tasks import __version__
 from stream_tasks._http import protocol
-from stream_tasks._http.auth import Credentials, Secret
+from stream_tasks._http.auth import Credentials
 from stream_tasks._http.protocol import (
     check_base_url,
     check_method,
@@ -29,6 +29,7 @@ from stream_tasks._http.protocol import (
     request_headers,
     request_target,
 )
+from stream_tasks._secret import Secret
 from stream_tasks.exceptions import StreamApiException, StreamRateLimitException
 from stream_tasks.models import RateLimit
 

@@ -9,23 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 from attrs import field, frozen
 
+from stream_tasks._secret import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Credentials", "Secret", "credentials", "from_environment", "server_token"]
+__all__ = ["Credentials", "credentials", "from_environment", "server_token"]
 
 KEY_VARIABLE: Final = "STREAM_API_KEY"
 SECRET_VARIABLE: Final = "STREAM_API_SECRET"  # noqa: S105 - a name
 _CLOCK_SKEW: Final = 5
-
-
-class Secret(str):
-    """A text that does not show itself in a repr, and so in no dump of a frame's variables."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 @frozen

@@ -47,6 +47,7 @@ _RESET: Final = istr("X-RateLimit-Reset")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
 _FIRST_ERROR = 300
+_FIRST_CLIENT_ERROR = 400
 _MOST_DIGITS = 18
 _TOO_MANY_REQUESTS = 429
 _LONGEST_RETRY_AFTER: Final = 10**9
@@ -192,6 +193,8 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
     fields = _envelope(body)
     if not fields:
         fields = {"message": f"the answer is no error envelope of Stream: {text[:200]!r}"}
+        if status < _FIRST_CLIENT_ERROR:
+            fields["message"] = "a redirect, which is not followed: is base_url right?"
     fields["rate_limit"] = parse_rate_limit(headers)
     fields["raw_response_body"] = text
     retry_after = parse_retry_after(headers.get("Retry-After"))
