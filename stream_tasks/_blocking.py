@@ -13,6 +13,7 @@ from stream_tasks import _client
 from stream_tasks._client import DEFAULT_REQUEST_TIMEOUT, AsyncStream
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._secret import hidden
+from stream_tasks.exceptions import StreamTransportException
 from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Stream:
         return cls(**_client.settings_of(client), **options)
 
     def __repr__(self) -> str:
-        return repr(self._client).replace("AsyncStream", type(self).__name__, 1)
+        return repr(getattr(self, "_client", "AsyncStream()")).replace("AsyncStream", type(self).__name__, 1)
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +123,7 @@ class Stream:
         """End all waits and close the connections; closing twice is fine."""
         if not self._loop.is_closed:
             # Another thread may close it at the same moment.
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError, StreamTransportException):
                 self._loop.run(self._client.aclose())
         self._finalizer.detach()
         self._loop.close()
@@ -152,9 +153,19 @@ class Stream:
         result_type: type[T],
     ) -> StartedTask[T]: ...
 
-    def start_task(self, method: str, path: str, **arguments: Any) -> StartedTask[Any]:
+    def start_task(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        result_type: type[Any] | None = None,
+    ) -> StartedTask[Any]:
         """Start an operation that this client has no method for, as `AsyncStream.start_task` does."""
-        return self._loop.run(self._client.start_task(method, path, **arguments))
+        return self._loop.run(
+            self._client.start_task(method, path, json=json, params=params, result_type=result_type)
+        )
 
     @overload
     def wait_for_task(

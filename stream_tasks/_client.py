@@ -113,10 +113,12 @@ class AsyncStream:
         trust_env: bool = False,
         pacing: bool = True,
     ) -> None:
+        self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
         api_secret, token = hidden(api_secret), hidden(token)
-        credentials = auth.credentials(api_key, api_secret, token, os.environ)
-        url = auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, os.environ)
+        environment = auth.Environment()
+        credentials = auth.credentials(api_key, api_secret, token, environment)
+        url = auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, environment)
         self._origin = protocol.check_base_url(protocol.DEFAULT_BASE_URL if url is None else url)
         self._api_key = credentials.api_key
         self._headers = protocol.request_headers(credentials)

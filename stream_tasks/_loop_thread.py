@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import threading
@@ -48,29 +49,25 @@ class LoopThread:
         Raises:
             RuntimeError: The client is closed, or this is the loop's own thread.
         """
-        try:
-            loop = self._running()
-        except BaseException:
-            work.close()
-            raise
         events: SimpleQueue[Any] = SimpleQueue() if calls is None else calls
         context = contextvars.copy_context()
         tasks: list[asyncio.Task[T]] = []
 
-        def start() -> None:
+        def start(loop: asyncio.AbstractEventLoop) -> None:
             task = loop.create_task(work, context=context)
             tasks.append(task)
             task.add_done_callback(events.put)
 
-        def cancel() -> None:
-            tasks[0].cancel()
-
-        loop.call_soon_threadsafe(start)
+        try:
+            self._begin(start)
+        except BaseException:
+            work.close()
+            raise
         try:
             while (event := events.get()) not in tasks:
                 event()
         except BaseException:
-            loop.call_soon_threadsafe(cancel)
+            self._post(lambda: tasks[0].cancel())  # noqa: PLW0108 - there may be none yet
             while events.get() not in tasks:
                 pass
             _ = tasks[0].cancelled() or tasks[0].exception()  # else asyncio would say that nobody looked
@@ -94,7 +91,7 @@ class LoopThread:
                 if asyncio.iscoroutine(result):
                     result.close()
                     raise TypeError("a callback of the blocking client must not be a coroutine function")
-                loop.call_soon_threadsafe(_settle, answer, result)
+                self._post(_settle, answer, result)
 
             calls.put(there)
             return await answer
@@ -103,9 +100,14 @@ class LoopThread:
 
     def schedule(self, work: Awaitable[None]) -> None:
         """Run `work` without waiting for it, if the loop is still there."""
-        loop = self._loop
-        if loop is not None and not self.is_closed:
-            loop.call_soon_threadsafe(asyncio.ensure_future, work)
+        if not self.is_closed:
+            self._post(asyncio.ensure_future, work)
+
+    def _post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call something on the loop, unless that has ended."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(callback, *args)
 
     def is_current(self) -> bool:
         """Whether this is the loop's own thread."""
@@ -118,16 +120,18 @@ class LoopThread:
         if self._loop is None or self._thread is None:
             return
         if not was_closed:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._post(self._loop.stop)
         if not self.is_current():
             self._thread.join()
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _begin(self, start: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        """Call `start` on the loop, which this starts if need be."""
         if self.is_current():
             raise RuntimeError(
                 "the blocking client was called from its own event loop's thread, where it would wait"
                 " for itself; use AsyncStream there"
             )
+        # Under the lock, so that what has begun is there to be cancelled when the loop is stopped.
         with self._lock:
             if self.is_closed:
                 raise RuntimeError("this client is closed")
@@ -138,7 +142,7 @@ class LoopThread:
                 )
                 self._thread.start()
                 _watch_main_thread()
-            return self._loop
+            self._loop.call_soon_threadsafe(start, self._loop)
 
     def exit(self) -> None:
         """Close because the interpreter ends: no wait may keep it alive."""

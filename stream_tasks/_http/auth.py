@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 from attrs import field, frozen
 
-from stream_tasks._secret import Secret
+from stream_tasks._secret import Secret, hidden
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Credentials", "credentials", "from_environment", "server_token"]
+__all__ = ["Credentials", "Environment", "credentials", "from_environment", "server_token"]
 
 KEY_VARIABLE: Final = "STREAM_API_KEY"
 SECRET_VARIABLE: Final = "STREAM_API_SECRET"  # noqa: S105 - a name
@@ -32,6 +30,22 @@ class Credentials:
 
     api_key: str
     token: Secret = field(repr=False)
+
+
+class Lookup(Protocol):
+    """Where variables are looked up: `Environment`, or a mapping."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return a variable's value, or None."""
+        ...
+
+
+class Environment:
+    """The process's environment, without a repr that shows it all."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return a variable's value, or None."""
+        return os.environ.get(key)
 
 
 def server_token(api_secret: str, *, now: float | None = None) -> Secret:
@@ -58,13 +72,13 @@ def server_token(api_secret: str, *, now: float | None = None) -> Secret:
             ) from None
 
 
-def from_environment(value: Any, variable: str, environ: Mapping[str, str]) -> Any:
+def from_environment(value: Any, variable: str, environ: Lookup) -> Any:
     """Return `value`, or when it is None what the environment says; empty variables count as unset."""
     return (environ.get(variable) or None) if value is None else value
 
 
 def credentials(
-    api_key: str | None, api_secret: str | None, token: str | None, environ: Mapping[str, str]
+    api_key: str | None, api_secret: str | None, token: str | None, environ: Lookup
 ) -> Credentials:
     """Check what a caller gave; the environment fills in what is missing.
 
@@ -79,7 +93,7 @@ def credentials(
     key = _text("api_key", from_environment(api_key, KEY_VARIABLE, environ), KEY_VARIABLE)
     if token is not None:
         return Credentials(key, Secret(_text("token", token, None)))
-    secret = from_environment(api_secret, SECRET_VARIABLE, environ)
+    secret = hidden(from_environment(api_secret, SECRET_VARIABLE, environ))
     return Credentials(key, server_token(_text("api_secret", secret, SECRET_VARIABLE)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import socket
 import ssl
@@ -40,6 +41,7 @@ _ERROR_TYPES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ssl.SSLError, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
     (aiohttp.ClientConnectorDNSError, TRANSPORT_ERROR_DNS_FAILURE),
     (socket.gaierror, TRANSPORT_ERROR_DNS_FAILURE),
+    (UnicodeError, TRANSPORT_ERROR_DNS_FAILURE),  # a host that can be no name
     (TimeoutError, TRANSPORT_ERROR_TIMEOUT),
     (aiohttp.ClientConnectionError, TRANSPORT_ERROR_CONNECTION_RESET),
     (aiohttp.ClientPayloadError, TRANSPORT_ERROR_CONNECTION_RESET),
@@ -163,8 +165,9 @@ class Transport:
             connector = self._session.connector
             self._session.detach()
             if connector is not None:
-                # It closes its sockets at once; the awaitable is for those who want to watch.
-                _ = connector.close()
+                # On a closed loop there is nothing to wait for: its one step is all of it.
+                with contextlib.suppress(StopIteration):
+                    next(connector.close().__await__())
 
 
 async def _lifetime(

@@ -1,0 +1,897 @@
+"""The blocking client: the same engine, called from threads, interrupted, forked, forgotten."""
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import json
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from stream_tasks import (
+    AsyncStream,
+    DeleteChannelsResult,
+    ExportUsersResult,
+    Stream,
+    StreamApiException,
+    StreamTaskException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+    Task,
+    TaskOutcome,
+)
+from stream_tasks._loop_thread import LoopThread
+from stream_tasks.testing import FakeStream, Fault, TaskFailure
+
+
+def make(server: FakeStream) -> Stream:
+    return Stream(server.api_key, server.api_secret, base_url=server.url)
+
+
+def until(condition: Callable[[], object], limit: float = 5.0) -> None:
+    """Wait for something that another thread does."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+def assert_quiet(client: Stream, server: FakeStream) -> None:
+    """Nothing polls task ``t`` any more."""
+    client.request("GET", "/rate_limits")  # whatever was scheduled before is done by now
+    polls = len(server.polls("t"))
+    time.sleep(0.15)
+    assert len(server.polls("t")) == polls
+
+
+class Call(threading.Thread):
+    """A call in a thread of its own."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self._function = function
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as exc:  # noqa: BLE001 - the test looks at it
+            self.error = exc
+
+    def ended(self, limit: float = 5.0) -> "Call":
+        self.join(limit)
+        assert not self.is_alive(), "the call hangs"
+        return self
+
+
+# The two call styles are one
+
+
+def methods(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(kind).items() if not name.startswith("_")}
+
+
+OTHER_NAMES = {"aclose": "close"}
+DIFFERENT_TYPES = {"as_completed"}  # a blocking caller has no asynchronous iterables
+SHARED = sorted(set(methods(AsyncStream)) - set(OTHER_NAMES))
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    """Each public method of one client is there in the other."""
+    assert {OTHER_NAMES.get(name, name) for name in methods(AsyncStream)} == set(methods(Stream))
+    assert {"__enter__", "__exit__"} < set(vars(Stream))
+    assert {"__aenter__", "__aexit__"} < set(vars(AsyncStream))
+
+
+def parameters(function: Callable[..., Any], *, typed: bool = True) -> list[Any]:
+    return [
+        (p.name, p.kind, p.default, str(p.annotation) if typed else None)
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize("name", ["__init__", *SHARED])
+def test_both_clients_have_the_same_signatures(name: str) -> None:
+    """Names, order, kinds, defaults and types of the parameters are the same in both."""
+    typed = name not in DIFFERENT_TYPES
+    assert parameters(getattr(Stream, name), typed=typed) == parameters(
+        getattr(AsyncStream, name), typed=typed
+    )
+
+
+@pytest.mark.parametrize("name", [*SHARED, "close"])
+def test_methods_of_the_blocking_client_block(name: str) -> None:
+    """No method of the blocking client returns a coroutine, and each is documented."""
+    method = getattr(Stream, name)
+    assert not inspect.iscoroutinefunction(method)
+    assert method.__doc__
+    assert method.__name__ == name
+
+
+def test_the_repr_names_the_client(blocking: Stream, threaded_server: FakeStream) -> None:
+    """The blocking client shows its key and its base URL, and no secret."""
+    assert repr(blocking) == f"Stream(api_key='fake-key', base_url={threaded_server.url!r})"
+
+
+def test_the_repr_of_a_subclass_is_its_own() -> None:
+    """A subclass is shown as one."""
+
+    class Mine(Stream):
+        pass
+
+    assert repr(Mine("k", token="t")).startswith("Mine(")
+
+
+# The flows
+
+
+def test_a_look_at_a_task(threaded_server: FakeStream, blocking: Stream) -> None:
+    """One look returns the snapshot."""
+    threaded_server.add_task("t", statuses=["waiting"])
+    assert blocking.get_task("t").data.status == "waiting"
+    with pytest.raises(StreamApiException):
+        blocking.get_task("nothing")
+
+
+def test_a_wait_for_a_task(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A wait returns the payload, which remembers its task."""
+    threaded_server.add_task("t", statuses=["running"], result={"a": 1})
+    result = blocking.wait_for_task("t", 0, 5)
+    assert (result, result.task.task_id) == ({"a": 1}, "t")
+
+
+def test_a_wait_that_elapses(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A wait elapses in time, and says how it went."""
+    threaded_server.add_task("t", never=True)
+    started = time.monotonic()
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        blocking.wait_for_task("t", 0.05, 0.15)
+    assert 0.14 < time.monotonic() - started < 0.5
+    assert (info.value.task_id, info.value.reason) == ("t", "still_running")
+
+
+def test_an_operation(threaded_server: FakeStream, blocking: Stream) -> None:
+    """An operation is started, waited for, and has its typed result."""
+    threaded_server.fail_items("a:2", error="broken")
+    started = blocking.delete_channels(["a:1", "a:2"], hard_delete=True)
+    result = blocking.wait_for_task(started, 0)
+    assert isinstance(result, DeleteChannelsResult)
+    assert list(result.failed) == ["a:2"]
+
+
+def test_any_operation(threaded_server: FakeStream, blocking: Stream) -> None:
+    """So is an operation by its path, and any endpoint can be called."""
+    started = blocking.start_task(
+        "POST", "/export/users", json={"user_ids": ["u"]}, result_type=ExportUsersResult
+    )
+    assert blocking.wait_for_task(started, 0).url.startswith("https://")
+    assert blocking.wait_for_task(started, 0, result_type=dict)["url"].startswith("https://")
+    assert blocking.request("GET", "/rate_limits").status_code == 200
+
+
+def test_arguments_are_checked_in_the_callers_thread(threaded_server: FakeStream, blocking: Stream) -> None:
+    """Wrong arguments are refused before any request."""
+    with pytest.raises(ValueError, match="task_id"):
+        blocking.get_task("..")
+    with pytest.raises(ValueError, match="timeout"):
+        blocking.wait_for_task("t", timeout=-1)
+    with pytest.raises(ValueError, match="timeout"):
+        blocking.watch_task("t", timeout=-1)
+    with pytest.raises(TypeError):
+        blocking.get_task()  # type: ignore[call-arg]
+    assert not threaded_server.requests
+
+
+def test_a_task_is_watched(threaded_server: FakeStream, blocking: Stream) -> None:
+    """Each new snapshot is yielded once; a failed task is yielded like any other."""
+    threaded_server.add_task("t", statuses=["pending", "pending", "running"], error=TaskFailure("Kind"))
+    assert [task.status for task in blocking.watch_task("t", 0)] == ["pending", "running", "failed"]
+
+
+def test_a_watch_elapses(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A watch of a task that never ends elapses as a wait does."""
+    threaded_server.add_task("t", never=True)
+    with pytest.raises(StreamWaitTimeoutException):
+        list(blocking.watch_task("t", 0.05, 0.15))
+
+
+def test_the_client_can_be_called_amid_a_watch(threaded_server: FakeStream, blocking: Stream) -> None:
+    """Between two snapshots the caller does as it likes, and need not hurry."""
+    threaded_server.add_task("t", statuses=["pending"])
+    seen = [(task.status, blocking.get_task("t").data.status) for task in blocking.watch_task("t", 0)]
+    assert seen == [("pending", "completed"), ("completed", "completed")]
+
+
+@pytest.mark.parametrize("how", ["del", "close", "break"])
+def test_a_watch_that_is_dropped_stops(threaded_server: FakeStream, blocking: Stream, how: str) -> None:
+    """After an iterator is dropped half-way, its task is not looked at again."""
+    threaded_server.add_task("t", never=True)
+    watch: Any = blocking.watch_task("t", 0.05)
+    assert next(watch).status == "pending"
+    if how == "break":
+        for _ in watch:
+            break
+    if how == "close":
+        watch.close()
+    del watch
+    assert_quiet(blocking, threaded_server)
+
+
+def test_a_watch_that_never_began_costs_nothing(threaded_server: FakeStream, blocking: Stream) -> None:
+    """An iterator that nobody asks does not look."""
+    watch = blocking.watch_task("t")
+    del watch
+    assert not threaded_server.requests
+
+
+def test_a_watch_outlives_its_client_in_silence(threaded_server: FakeStream) -> None:
+    """An iterator that is dropped after the client was closed is no trouble."""
+    threaded_server.add_task("t", never=True)
+    client = make(threaded_server)
+    watch = client.watch_task("t", 0.05)
+    next(watch)
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(watch)
+    del watch, client
+    gc.collect()
+
+
+# Callbacks
+
+
+def test_callbacks_run_in_the_callers_thread(threaded_server: FakeStream, blocking: Stream) -> None:
+    """`on_update` is called in the thread that waits, once for each snapshot, and may call the client."""
+    threaded_server.add_task("t", statuses=["pending"])
+    threaded_server.add_task("other", statuses=[])
+    seen = []
+
+    def note(task: Task) -> None:
+        other = blocking.wait_for_task("other", on_update=lambda _: None)
+        seen.append((task.status, threading.current_thread(), other.data.status))
+
+    blocking.wait_for_task("t", 0, on_update=note)
+    here = threading.current_thread()
+    assert seen == [("pending", here, "completed"), ("completed", here, "completed")]
+
+
+def test_an_error_of_a_callback_reaches_the_caller(threaded_server: FakeStream, blocking: Stream) -> None:
+    """What a callback raises ends the wait, and nothing polls on."""
+    threaded_server.add_task("t", never=True)
+
+    def fail(_: Task) -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        blocking.wait_for_task("t", 0.05, on_update=fail)
+    assert_quiet(blocking, threaded_server)
+
+
+def test_a_coroutine_function_is_no_callback(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A blocking caller has no loop for a coroutine function."""
+    threaded_server.add_task("t", never=True)
+
+    async def note(_: Task) -> None:
+        raise AssertionError("it must not run")
+
+    with pytest.raises(TypeError, match="must not be a coroutine function"):
+        blocking.wait_for_task("t", on_update=note)
+
+
+def test_a_callback_that_closes_the_client(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A callback may close the client; that ends the wait as it would from elsewhere."""
+    threaded_server.add_task("t", never=True)
+    with pytest.raises(StreamTransportException, match="closed"):
+        blocking.wait_for_task("t", 0.05, on_update=lambda _: blocking.close())
+
+
+def test_a_callback_that_closes_the_client_and_fails(threaded_server: FakeStream, blocking: Stream) -> None:
+    """The callback's own error comes first."""
+    threaded_server.add_task("t", never=True)
+
+    def leave(_: Task) -> None:
+        blocking.close()
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        blocking.wait_for_task("t", 0.05, on_update=leave)
+
+
+def test_outcomes_are_told_in_the_callers_thread(threaded_server: FakeStream, blocking: Stream) -> None:
+    """`on_outcome` is called, and `tasks` is pulled, in the thread that waits; both may call the client."""
+    threaded_server.add_task("good", statuses=[], result={"a": 1})
+    threaded_server.add_task("bad", statuses=[], error=TaskFailure("Kind"))
+    told = []
+
+    def names() -> Iterator[str]:
+        for name in ("good", "bad", "good"):
+            blocking.get_task(name)
+            yield name
+
+    def note(outcome: TaskOutcome[Any]) -> None:
+        blocking.get_task("good")
+        told.append((outcome.task_id, outcome.ok, threading.current_thread()))
+
+    outcomes = blocking.wait_for_tasks(names(), 0, 5, on_outcome=note)
+    assert list(outcomes) == ["good", "bad"]
+    assert outcomes["good"].result() == {"a": 1}
+    assert isinstance(outcomes["bad"].exception(), StreamTaskException)
+    here = threading.current_thread()
+    assert sorted(told, key=str) == [("bad", False, here), ("good", True, here)]
+
+
+def test_outcomes_come_as_they_are_completed(threaded_server: FakeStream, blocking: Stream) -> None:
+    """The iterator yields what ends first, and pulls its tasks lazily in the caller's thread."""
+    threaded_server.add_task("slow", after=0.15)
+    threaded_server.add_task("fast", after=0.0)
+    pulled = []
+
+    def names() -> Iterator[str]:
+        for name in ("slow", "fast"):
+            pulled.append((blocking.get_task(name).data.task_id, threading.current_thread()))
+            yield name
+
+    found = blocking.as_completed(names(), 0.05, 5)
+    assert pulled == []
+    assert [outcome.task_id for outcome in found] == ["fast", "slow"]
+    here = threading.current_thread()
+    assert pulled == [("slow", here), ("fast", here)]
+
+
+def test_an_error_of_the_tasks_reaches_the_caller(threaded_server: FakeStream, blocking: Stream) -> None:
+    """What the iterable of tasks raises ends the iteration, and nothing polls on."""
+    threaded_server.add_task("t", never=True)
+
+    def names() -> Iterator[str]:
+        yield "t"
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        list(blocking.as_completed(names(), 0.05))
+    with pytest.raises(LookupError, match="mine"):
+        blocking.wait_for_tasks(names())
+    assert_quiet(blocking, threaded_server)
+
+
+def test_outcomes_that_are_dropped_stop(threaded_server: FakeStream, blocking: Stream) -> None:
+    """After an iterator over outcomes is dropped half-way, its tasks are not looked at again."""
+    threaded_server.add_task("t", never=True)
+    threaded_server.add_task("done", statuses=[])
+    found = blocking.as_completed(["done", "t"], 0.05)
+    assert next(found).task_id == "done"
+    del found
+    assert_quiet(blocking, threaded_server)
+
+
+def test_many_tasks_are_an_iterable(blocking: Stream) -> None:
+    """One task is not many."""
+    with pytest.raises(TypeError, match="tasks"):
+        blocking.wait_for_tasks("t")
+    with pytest.raises(TypeError, match="tasks"):
+        blocking.as_completed("t")
+
+
+def test_a_callback_that_nobody_waits_for_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback may return after the coroutine that asked for it has gone on."""
+    runner = LoopThread()
+    calls: SimpleQueue[Any] = SimpleQueue()
+    slow = runner.in_caller(lambda: time.sleep(0.1), calls)
+
+    async def work() -> str:
+        try:
+            await asyncio.wait_for(slow(), 0.02)
+        except TimeoutError:
+            return "gone on"
+        return "waited"
+
+    assert runner.run(work(), calls) == "gone on"
+    runner.close()
+    assert not caplog.records
+
+
+def test_stray_errors_on_the_loop_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The private loop reports what nobody catches, as any loop does."""
+    runner = LoopThread()
+
+    async def stray() -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": "a stray error"})
+
+    runner.run(stray())
+    runner.close()
+    assert [record.getMessage() for record in caplog.records] == ["a stray error"]
+
+
+# Threads and loops
+
+
+def test_many_threads_share_a_client(threaded_server: FakeStream, blocking: Stream) -> None:
+    """Waits from many threads run side by side, the first calls too."""
+    names = [f"t-{number}" for number in range(32)]
+    for name in names:
+        threaded_server.add_task(name, after=0.2, result={"name": name})
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(names)) as pool:
+        results = list(pool.map(lambda name: blocking.wait_for_task(name, 0.1, 10), names))
+    assert [result["name"] for result in results] == names
+    assert time.monotonic() - started < 2
+    assert sum(thread.name == "stream_tasks" for thread in threading.enumerate()) == 1
+
+
+async def test_a_running_loop_is_no_hindrance(threaded_server: FakeStream, blocking: Stream) -> None:
+    """Inside a running event loop, as in a notebook, a call blocks and works."""
+    threaded_server.add_task("t", statuses=[])
+    assert blocking.wait_for_task("t") == {}
+    assert [task.status for task in blocking.watch_task("t")] == ["completed"]
+
+
+def test_a_call_from_the_own_loop_is_refused(threaded_server: FakeStream, blocking: Stream) -> None:
+    """In the client's own loop thread a call would wait for itself: it is a clear error."""
+    errors = []
+
+    class Handler(logging.Handler):
+        def emit(self, _: logging.LogRecord) -> None:
+            try:
+                blocking.get_task("t")
+            except RuntimeError as exc:
+                errors.append(str(exc))
+
+    handler = Handler()
+    logger = logging.getLogger("stream_tasks")
+    logger.addHandler(handler)
+    try:
+        threaded_server.add_task("t", statuses=["odd"])
+        assert blocking.wait_for_task("t", 0) == {}
+    finally:
+        logger.removeHandler(handler)
+    [error] = errors
+    assert "own event loop's thread" in error
+    assert "AsyncStream" in error
+
+
+REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
+
+
+def test_context_variables_reach_the_coroutine(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A log record written on the private loop sees the context of the call that it is about."""
+    seen = []
+
+    class Filter(logging.Filter):
+        def filter(self, _: logging.LogRecord) -> bool:
+            seen.append((REQUEST_ID.get(), threading.current_thread().name))
+            return True
+
+    logger = logging.getLogger("stream_tasks")
+    note = Filter()
+    logger.addFilter(note)
+    try:
+        for number in ("1", "2"):
+            threaded_server.add_task(number, statuses=["pending", f"odd {number}"])
+            REQUEST_ID.set(number)
+            blocking.wait_for_task(number, 0)
+    finally:
+        logger.removeFilter(note)
+        REQUEST_ID.set("none")
+    assert seen == [("1", "stream_tasks"), ("2", "stream_tasks")]
+
+
+def test_what_a_coroutine_sets_stays_in_it() -> None:
+    """The caller's own variables are not changed by what it calls."""
+
+    async def change() -> str:
+        before = REQUEST_ID.get()
+        REQUEST_ID.set("changed")
+        return before
+
+    runner = LoopThread()
+    assert (runner.run(change()), REQUEST_ID.get()) == ("none", "none")
+    runner.close()
+
+
+# Closing
+
+
+def test_closing_twice_is_fine(threaded_server: FakeStream) -> None:
+    """A closed client can be closed again, one that was never used too."""
+    for use in (True, False):
+        client = make(threaded_server)
+        if use:
+            client.request("GET", "/rate_limits")
+        client.close()
+        client.close()
+
+
+def test_a_block_closes(threaded_server: FakeStream) -> None:
+    """The block's end closes the client and ends its thread, also after an error."""
+    client = make(threaded_server)
+    client.request("GET", "/rate_limits")
+    thread = client._loop._thread
+    with pytest.raises(KeyError), client as entered:
+        raise KeyError(entered is client)
+    assert thread is not None
+    assert not thread.is_alive()
+
+
+def test_a_closed_client_is_closed(threaded_server: FakeStream) -> None:
+    """After close every call is a clear error, with no request and no coroutine left behind."""
+    client = make(threaded_server)
+    client.close()
+    calls: list[Callable[[], object]] = [
+        lambda: client.get_task("t"),
+        lambda: client.wait_for_task("t"),
+        lambda: client.wait_for_task("t", on_update=print),
+        lambda: client.request("GET", "/app"),
+        lambda: client.start_task("POST", "/app"),
+        lambda: client.delete_users(["u"]),
+        lambda: next(client.watch_task("t")),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            call()
+    gc.collect()
+    assert not threaded_server.requests
+
+
+@pytest.mark.parametrize("fault", [None, Fault.hang()], ids=["between two looks", "during a look"])
+def test_closing_ends_waits_in_other_threads(
+    threaded_server: FakeStream, blocking: Stream, fault: Fault | None
+) -> None:
+    """A wait in another thread ends with an error that names its task."""
+    threaded_server.add_task("t-1", never=True)
+    if fault is not None:
+        threaded_server.inject(fault)
+    call = Call(lambda: blocking.wait_for_task("t-1", 30, None))
+    until(lambda: threaded_server.polls("t-1"))
+    time.sleep(0.05)
+    blocking.close()
+    error = call.ended().error
+    assert isinstance(error, StreamTransportException)
+    assert not isinstance(error, TimeoutError)
+    assert "closed while it waited for task t-1" in str(error)
+
+
+def test_closing_ends_other_calls(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A request under way in another thread ends with a transport error."""
+    threaded_server.inject(Fault.hang())
+    call = Call(lambda: blocking.get_task("t"))
+    until(lambda: threaded_server.requests)
+    blocking.close()
+    assert isinstance(call.ended().error, StreamTransportException)
+
+
+def test_closing_cancels_what_is_left() -> None:
+    """Whatever still runs on the loop when it is closed is cancelled, and its caller told."""
+    runner = LoopThread()
+    begun = threading.Event()
+
+    async def sleep() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    call = Call(lambda: runner.run(sleep()))
+    begun.wait(5)
+    runner.close()
+    error = call.ended().error
+    assert isinstance(error, StreamTransportException)
+    assert (error.error_type, str(error)) == ("unknown", "the client was closed during this call")
+
+
+def test_two_threads_close_at_once(threaded_server: FakeStream) -> None:
+    """Closing from many threads at the same moment is fine."""
+    for _ in range(10):
+        client = make(threaded_server)
+        client.request("GET", "/rate_limits")
+        barrier = threading.Barrier(4)
+
+        def close(client: Stream = client, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(5)
+            client.close()
+
+        for call in [Call(close) for _ in range(4)]:
+            assert call.ended().error is None
+
+
+def test_a_call_that_begins_while_the_client_is_closed() -> None:
+    """A call that was let in just before the close ends with an error, and hangs not."""
+    runner = LoopThread()
+    runner.run(asyncio.sleep(0))
+    loop: Any = runner._loop
+    on_the_loop = loop.call_soon_threadsafe
+    closers: list[Call] = []
+
+    def late(*args: Any) -> None:
+        if not closers:
+            closers.append(Call(runner.close))
+            closers[0].join(0.1)
+        on_the_loop(*args)
+
+    loop.call_soon_threadsafe = late
+    call = Call(lambda: runner.run(asyncio.sleep(60))).ended()
+    closers[0].ended()
+    assert isinstance(call.error, StreamTransportException)
+    assert "closed" in str(call.error)
+    gc.collect()
+
+
+def test_a_client_that_is_dropped_takes_its_thread_along(threaded_server: FakeStream) -> None:
+    """A client that nobody closed and nobody holds leaves neither thread nor warning."""
+    client = make(threaded_server)
+    client.request("GET", "/rate_limits")
+    thread, gone = client._loop._thread, weakref.ref(client)
+    assert thread is not None
+    assert thread.daemon
+    del client
+    gc.collect()
+    assert gone() is None
+    assert not thread.is_alive()
+
+
+def test_a_client_that_was_never_used_has_no_thread(threaded_server: FakeStream) -> None:
+    """The thread begins with the first call."""
+    client = make(threaded_server)
+    assert client._loop._thread is None
+    client._loop.close()
+    assert client._loop._thread is None
+
+
+def test_a_client_may_be_closed_from_its_own_loop(threaded_server: FakeStream) -> None:
+    """A client that is collected on its own loop's thread does not wait for itself."""
+    client = make(threaded_server)
+
+    async def close() -> None:
+        client.close()
+
+    with pytest.raises(StreamTransportException, match="closed"):
+        client._loop.run(forever(close))
+    thread = client._loop._thread
+    assert thread is not None
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+async def forever(first: Callable[[], Any]) -> None:
+    await first()
+    await asyncio.sleep(60)
+
+
+def test_a_failure_is_raised_in_the_callers_thread(threaded_server: FakeStream, blocking: Stream) -> None:
+    """A failed task's error comes with the caller's frame in its traceback."""
+    threaded_server.add_task("t", statuses=[], error=TaskFailure("Kind", "words"))
+    with pytest.raises(StreamTaskException) as info:
+        blocking.wait_for_task("t")
+    assert info.traceback[0].name == "test_a_failure_is_raised_in_the_callers_thread"
+
+
+# Processes: interrupts, exits and forks
+
+
+SCRIPT = """
+import asyncio, gc, json, os, signal, sys, threading, time, warnings
+from stream_tasks import Stream, StreamTransportException
+
+SETTINGS = json.loads(os.environ["SETTINGS"])
+
+def make():
+    return Stream(SETTINGS["key"], SETTINGS["secret"], base_url=SETTINGS["url"])
+
+def interrupt(*moments):
+    for moment in moments:
+        timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+client = make()
+"""
+
+
+def run_script(server: FakeStream, code: str, *flags: str) -> str:
+    """Run a script that complains of all it can; it must end soon, and must not complain."""
+    settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
+    done = subprocess.run(
+        [sys.executable, *(flags or ("-X", "dev", "-W", "error")), "-c", SCRIPT + textwrap.dedent(code)],
+        env=os.environ | {"SETTINGS": json.dumps(settings)},
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("what", ["wait_for_task('t', 0.05)", "watch_task('t', 0.05)", "get_task('t')"])
+def test_an_interrupt_unwinds_the_call_first(threaded_server: FakeStream, what: str) -> None:
+    """Ctrl-C cancels the coroutine, then raises KeyboardInterrupt, at once; nothing polls on."""
+    threaded_server.add_task("t", never=True)
+    if what.startswith("get_task"):
+        threaded_server.inject(Fault.hang(), task_id="t")
+    out = run_script(
+        threaded_server,
+        f"""
+        client.request("GET", "/rate_limits")
+        interrupt(0.2)
+        started = time.monotonic()
+        try:
+            for _ in client.{what}:
+                pass
+        except KeyboardInterrupt:
+            took = time.monotonic() - started
+        left = [task for task in asyncio.all_tasks(client._loop._loop) if not task.done()]
+        print(0.19 < took < 0.7, len(left))
+        client.request("GET", "/rate_limits")
+        time.sleep(0.2)
+        client.request("GET", "/rate_limits")
+        """,
+    )
+    assert out == "True 0\n"
+    asked = [request.task_id for request in threaded_server.requests]
+    assert asked == [None, *["t"] * (len(asked) - 3), None, None]
+    assert len(asked) > 3
+
+
+def test_a_second_interrupt_breaks_the_unwinding(threaded_server: FakeStream) -> None:
+    """A coroutine that does not let itself be cancelled is left by a second Ctrl-C."""
+    out = run_script(
+        threaded_server,
+        """
+        async def stubborn():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(60)
+
+        interrupt(0.15, 0.4)
+        started = time.monotonic()
+        try:
+            client._loop.run(stubborn())
+        except KeyboardInterrupt:
+            print(0.35 < time.monotonic() - started < 0.8)
+        """,
+    )
+    assert out == "True\n"
+
+
+def test_an_interrupt_that_meets_a_failure(threaded_server: FakeStream) -> None:
+    """What the coroutine raises while it unwinds does not take the place of KeyboardInterrupt."""
+    out = run_script(
+        threaded_server,
+        """
+        async def fails():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise ValueError
+
+        interrupt(0.15)
+        try:
+            client._loop.run(fails())
+        except KeyboardInterrupt:
+            print("interrupted")
+        gc.collect()
+        """,
+    )
+    assert out == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("client.request('GET', '/rate_limits')", id="nothing under way"),
+        pytest.param("", id="nothing ever done"),
+        pytest.param(
+            """
+            thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None), daemon=True)
+            thread.start()
+            time.sleep(0.2)
+            """,
+            id="a wait in a daemon thread",
+        ),
+        pytest.param(
+            """
+            thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None))
+            thread.start()
+            time.sleep(0.2)
+            """,
+            id="a wait in another thread",
+        ),
+        pytest.param(
+            """
+            watch = client.watch_task("t", 0.05)
+            next(watch)
+            """,
+            id="a watch half-way",
+        ),
+        pytest.param(
+            """
+            clients = [client, make()]
+            for one in clients:
+                threading.Thread(target=one.wait_for_task, args=("t", 0.05, None)).start()
+            time.sleep(0.2)
+            sys.exit()
+            """,
+            id="waits of two clients",
+        ),
+    ],
+)
+def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str) -> None:
+    """The end of the main thread ends all waits within a second, and no word is said of it."""
+    threaded_server.add_task("t", never=True)
+    mark = "\nprint(time.time(), flush=True)"
+    out = run_script(threaded_server, textwrap.dedent(code).replace("sys.exit()", "") + mark)
+    assert time.time() - float(out) < 1.0
+
+
+FORK = """
+idle = make()
+client.get_task("t")
+never = threading.Thread(target=client.wait_for_task, args=("never", 0.05, None), daemon=True)
+never.start()
+watch = client.watch_task("never", 0.05)
+next(watch)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+    child = os.fork()
+if child:
+    status = os.waitpid(child, 0)[1]
+    assert client.get_task("t").data.status == "completed"
+    assert next(watch).status == "running"
+    assert never.is_alive()
+    print(status)
+    sys.exit()
+signal.alarm(5)
+"""
+CHILDREN = {
+    "it ends at once": "",
+    "it calls, and never closes": """
+        assert client.get_task("t").data.status == "completed"
+        assert client.wait_for_task("t", 0, 5).data.status == "completed"
+    """,
+    "it calls, and closes": """
+        assert client.get_task("t").data.status == "completed"
+        client.close()
+    """,
+    "it closes": "client.close()",
+    "it drops the client": """
+        del client, watch
+        gc.collect()
+    """,
+    "it has a client of its own": """
+        del client, watch
+        gc.collect()
+        assert make().get_task("t").data.status == "completed"
+    """,
+    "it never returns to Python": """
+        client.get_task("t")
+        os._exit(0)
+    """,
+}
+
+
+@pytest.mark.parametrize("code", CHILDREN.values(), ids=CHILDREN)
+def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, code: str) -> None:
+    """Whatever a child does, the parent's calls go on over their own connections, and neither says a word."""
+    threaded_server.add_task("t", statuses=[])
+    threaded_server.add_task("never", statuses=["pending", "running"] * 500)
+    assert run_script(threaded_server, FORK + textwrap.dedent(code), "-W", "error") == "0\n"
+
+
+def test_a_blocking_call_costs_little(threaded_server: FakeStream, blocking: Stream) -> None:
+    """The way to the loop and back takes well under a millisecond."""
+    blocking._loop.run(asyncio.sleep(0))
+    started = time.perf_counter()
+    for _ in range(100):
+        blocking._loop.run(asyncio.sleep(0))
+    assert (time.perf_counter() - started) / 100 < 0.002
