@@ -78,7 +78,12 @@ class Stream:
         pacing: bool = True,
     ) -> None:
         # From here on no dump of this frame shows them.
-        api_secret, token = hidden(api_secret), hidden(token)
+        api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
+        if session is not None:
+            raise ValueError(
+                "session must be None: an aiohttp.ClientSession belongs to the event loop it was made on,"
+                " and the blocking client has a loop of its own; AsyncStream takes one"
+            )
         self._client = AsyncStream(
             api_key,
             api_secret,
@@ -88,7 +93,6 @@ class Stream:
             connect_timeout=connect_timeout,
             max_connections=max_connections,
             not_found_grace=not_found_grace,
-            session=session,
             ssl_context=ssl_context,
             trust_env=trust_env,
             pacing=pacing,
@@ -112,6 +116,9 @@ class Stream:
 
     def __repr__(self) -> str:
         return repr(getattr(self, "_client", "AsyncStream()")).replace("AsyncStream", type(self).__name__, 1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"{type(self).__name__} holds a token and connections, and cannot be pickled")
 
     def __enter__(self) -> Self:
         return self

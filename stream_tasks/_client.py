@@ -8,9 +8,21 @@ import inspect
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Mapping
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NamedTuple,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    get_origin,
+    overload,
+)
 
 import aiohttp
 import anyio
@@ -24,7 +36,7 @@ from stream_tasks._operations import check_count
 from stream_tasks._secret import hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
-from stream_tasks._waiting.poller import Poller
+from stream_tasks._waiting.poller import Fetch, Poller
 from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException, StreamTaskException
 from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
@@ -36,8 +48,8 @@ __all__ = ["AsyncStream"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OnUpdate = Callable[[Task], Awaitable[None] | None]
-OnOutcome = Callable[[TaskOutcome[Any]], Awaitable[None] | None]
+OnUpdate = Callable[[Task], object]
+OnOutcome = Callable[[TaskOutcome[Any]], object]
 
 STRIDE = 500  # waits that are begun before other coroutines get their turn
 DEFAULT_REQUEST_TIMEOUT = 30.0
@@ -115,10 +127,10 @@ class AsyncStream:
     ) -> None:
         self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
-        api_secret, token = hidden(api_secret), hidden(token)
+        api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
         environment = auth.Environment()
         credentials = auth.credentials(api_key, api_secret, token, environment)
-        url = auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, environment)
+        url = hidden(auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, environment))
         self._origin = protocol.check_base_url(protocol.DEFAULT_BASE_URL if url is None else url)
         self._api_key = credentials.api_key
         self._headers = protocol.request_headers(credentials)
@@ -158,6 +170,9 @@ class AsyncStream:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_key={self._api_key!r}, base_url={self._origin!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(f"{type(self).__name__} holds a token and connections, and cannot be pickled")
 
     async def __aenter__(self) -> Self:
         self._here()
@@ -252,7 +267,7 @@ class AsyncStream:
             ValueError: The method or the path is none.
             StreamException: The request failed.
         """
-        kind = TaskResult if result_type is None else result_type
+        kind = TaskResult if result_type is None else _result_type(result_type)
         return await self._start(_operations.custom(method, path, kind, json, params))
 
     async def get_task(self, task_id: str) -> StreamResponse[Task]:
@@ -338,6 +353,7 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
         task_id, kind = _task(task, result_type)
+        _check_callback("on_update", on_update)
         if task_id is None:
             return _at_once(task, result_type)
         poller = self._here().poller
@@ -397,6 +413,7 @@ class AsyncStream:
             ValueError: An argument, or one of `tasks`, is out of range.
         """
         backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        _check_callback("on_outcome", on_outcome)
         outcomes: dict[str, TaskOutcome[Any] | None] = {}
         waiting: dict[str, str | StartedTask[Any]] = {}
         for number, task in enumerate(iterable(tasks), 1):
@@ -427,7 +444,7 @@ class AsyncStream:
 
         Args:
             tasks: Ids, and what starting operations returned; any iterable or async iterable. It is pulled
-                as there is room, so it may be endless.
+                as there is room: with `max_waiting` it may be endless.
             poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`.
             timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
                 limit, 0 for one look.
@@ -488,8 +505,7 @@ class AsyncStream:
                     if room is not None:
                         room.release()
                     yield _outcome(waiter, pulled.pop(waiter))
-                elif pulling.done():
-                    pulling.result()
+            pulling.result()
         finally:
             pulling.cancel()
             with anyio.CancelScope(shield=True):
@@ -524,7 +540,7 @@ class AsyncStream:
         engine = self._engines[loop] = _Engine(
             Transport(self._connections, self._origin, self._headers, self._session),
             Poller(
-                self._look,
+                _weakly(self._look),
                 self._pacer(self._connections.max_connections),
                 not_found_grace=self._not_found_grace,
             ),
@@ -565,12 +581,27 @@ class AsyncStream:
         data = (await self._send(operation)).data
         task_id = data.get("task_id")
         if task_id:
-            return StartedTask(_json.structure(task_id, str, path="$.task_id"), data, operation.result_type)
+            try:
+                protocol.check_task_id(task_id)
+            except (TypeError, ValueError) as exc:
+                raise StreamDecodeException(f"not a task id: {exc}", path="$.task_id") from exc
+            return StartedTask(task_id, data, operation.result_type)
         if not operation.may_finish_at_once:
             raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
         payload = data.get("result")
         result = _decoded(payload if isinstance(payload, dict) else {}, operation.result_type, None)
         return StartedTask(None, data, operation.result_type, result)
+
+
+def _weakly(look: Fetch) -> Fetch:
+    """Call a method without keeping its client alive, which reference counts then free in time."""
+    method = weakref.WeakMethod(look)
+
+    async def fetch(task_id: str, limit: float) -> StreamResponse[Task]:
+        # Whoever waits holds the client.
+        return await cast("Fetch", method())(task_id, limit)
+
+    return fetch
 
 
 def settings_of(client: Any) -> dict[str, Any]:
@@ -596,7 +627,8 @@ def _instance(name: str, value: Any, kind: type[T]) -> T | None:
 
 def _request_timeout(value: float) -> float:
     text = os.environ.get(REQUEST_TIMEOUT_VARIABLE)
-    if text and value == DEFAULT_REQUEST_TIMEOUT:
+    # By identity: a caller's own 30.0 is another object, and is meant.
+    if text and value is DEFAULT_REQUEST_TIMEOUT:
         try:
             value = float(text)
         except ValueError:
@@ -610,14 +642,27 @@ def _timeout(timeout: Any) -> float | None:
     return None if timeout is None else check_seconds("timeout", timeout)
 
 
+def _check_callback(name: str, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+
+
+def _result_type(value: Any) -> Any:
+    if not isinstance(value, type) and get_origin(value) is None:
+        raise TypeError(f"result_type must be a class, not {value!r}")
+    return value
+
+
 def _task(task: Any, result_type: type[Any] | None, *, name: str = "task") -> tuple[str | None, type[Any]]:
     """Return the id to ask for, if there is one, and what the result is decoded to."""
+    if result_type is not None:
+        _result_type(result_type)
     if isinstance(task, StartedTask):
         kind = task.result_type if result_type is None else result_type
         return (None if task.task_id is None else protocol.check_task_id(task.task_id)), kind
     if not isinstance(task, str):
         raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
-    return protocol.check_task_id(task), TaskResult if result_type is None else result_type
+    return protocol.check_task_id(task, name), TaskResult if result_type is None else result_type
 
 
 def iterable(tasks: Any) -> Iterable[Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
-__all__ = ["Secret", "hidden"]
-
-T = TypeVar("T")
+__all__ = ["NotText", "Secret", "hidden", "kind_of"]
 
 
 class Secret(str):
@@ -18,6 +16,22 @@ class Secret(str):
         return "'***'"
 
 
-def hidden(value: T) -> T | Secret:
-    """Return a text as a secret; anything else as it is."""
-    return Secret(value) if isinstance(value, str) else value
+class NotText:
+    """Something given where a secret text belongs, of which only the type may show."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+def hidden(value: Any) -> Any:
+    """Return a text as a secret, None as it is, and anything else as no more than its type."""
+    if value is None or isinstance(value, Secret | NotText):
+        return value
+    return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of what a value's type is, or was before it was hidden."""
+    return value.kind if isinstance(value, NotText) else type(value).__name__

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, final
 
 from attrs import Factory, field, frozen
+from multidict import CIMultiDict
 
 __all__ = [
     "ChannelBatchFailure",
@@ -150,6 +151,11 @@ class StreamResponse(Generic[T_co]):
     status_code: int
     headers: Mapping[str, str] = field(repr=False)
     rate_limit: RateLimit | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The headers of an answer are a view that does not pickle.
+        headers = CIMultiDict(self.headers)
+        return StreamResponse, (self.data, self.status_code, headers, self.rate_limit)
 
 
 @frozen

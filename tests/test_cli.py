@@ -328,7 +328,7 @@ class TestGet:
         """A server that is not there exits with 4."""
         ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port()}")
         assert ended.code == 4
-        assert ended.err.startswith("Error: connection reset: ")
+        assert ended.err.startswith("Error: Cannot connect ")
 
     def test_no_json(self, run: Run, server: FakeStream) -> None:
         """An answer that is no JSON exits with 4."""

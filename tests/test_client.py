@@ -134,8 +134,8 @@ def claims(client: AsyncStream) -> Any:
         pytest.param({"not_found_grace": "1"}, TypeError, "not_found_grace.*'1'", id="grace as a text"),
         pytest.param(
             {"session": object()},
-            TypeError,
-            "session must be an aiohttp.*ClientSession, not obj",
+            (TypeError, ValueError),
+            "session must be (an aiohttp.*ClientSession, not obj|None: .* AsyncStream takes one)",
             id="session",
         ),
         pytest.param(
@@ -146,9 +146,7 @@ def claims(client: AsyncStream) -> Any:
         ),
     ],
 )
-def test_a_wrong_argument_is_named(
-    kind: type, arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
+def test_a_wrong_argument_is_named(kind: type, arguments: dict[str, Any], error: Any, message: str) -> None:
     """A wrong argument is refused when the client is made: the message names it, and what is allowed."""
     with pytest.raises(error, match=f"(?s){message}") as info:
         kind(**{"api_key": KEY, "api_secret": SECRET} | arguments)
@@ -889,7 +887,7 @@ async def test_a_start_that_names_no_task_though_it_must(server: FakeStream, cli
 async def test_a_start_that_names_a_task_by_a_number(server: FakeStream, client: AsyncStream) -> None:
     """A task's id is a text."""
     server.inject(Fault.body(b'{"task_id": 7}'))
-    with pytest.raises(StreamDecodeException, match=r"expected str, not int at \$\.task_id"):
+    with pytest.raises(StreamDecodeException, match=r"must be a str, not int at \$\.task_id"):
         await client.export_users(["u"])
 
 

@@ -7,10 +7,9 @@ import time
 import warnings
 from typing import Any, Final, Protocol
 
-import jwt
 from attrs import field, frozen
 
-from stream_tasks._secret import Secret, hidden
+from stream_tasks._secret import Secret, hidden, kind_of
 
 __all__ = ["Credentials", "Environment", "credentials", "from_environment", "server_token"]
 
@@ -58,6 +57,8 @@ def server_token(api_secret: str, *, now: float | None = None) -> Secret:
     Returns:
         A JWT that does not expire.
     """
+    import jwt  # noqa: PLC0415 - it brings much along, and a ready token needs none of it
+
     # The server refuses a token that is not valid yet, and clocks differ.
     issued = int(time.time() if now is None else now) - _CLOCK_SKEW
     with warnings.catch_warnings():
@@ -66,10 +67,9 @@ def server_token(api_secret: str, *, now: float | None = None) -> Secret:
         try:
             return Secret(jwt.encode({"iat": issued, "server": True}, str(api_secret), algorithm="HS256"))
         except jwt.InvalidKeyError as exc:
-            # Without its cause, whose frames hold the secret in the open.
-            raise ValueError(
-                f"api_secret (or {SECRET_VARIABLE} in the environment) is no secret of Stream: {exc}"
-            ) from None
+            reason = str(exc)
+    # Out here, since the frames of jwt's error hold the secret in the open.
+    raise ValueError(f"api_secret (or {SECRET_VARIABLE} in the environment) is no secret of Stream: {reason}")
 
 
 def from_environment(value: Any, variable: str, environ: Lookup) -> Any:
@@ -102,7 +102,7 @@ def _text(name: str, value: Any, variable: str | None) -> str:
         other = " (or give a ready token)" if name == "api_secret" else ""
         raise ValueError(f"{name} is missing: give it, or set {variable} in the environment{other}")
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a str, not {kind_of(value)}")
     if not value.strip():
         other = f"; it can also come from {variable} in the environment" if variable else ""
         raise ValueError(f"{name} must not be empty{other}")

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from multidict import istr
 
 from stream_tasks import _json
+from stream_tasks._secret import kind_of
 from stream_tasks._version import __version__
 from stream_tasks.exceptions import StreamApiException, StreamDecodeException, StreamRateLimitException
 from stream_tasks.models import RateLimit
@@ -61,23 +62,24 @@ def check_base_url(base_url: Any) -> str:
         ValueError: It is no plain http(s) address.
     """
     if not isinstance(base_url, str):
-        raise TypeError(f"base_url must be a str, not {type(base_url).__name__}")
+        raise TypeError(f"base_url must be a str, not {kind_of(base_url)}")
     where = f"base_url (or {BASE_URL_VARIABLE} in the environment)"
     if "@" in base_url:
         # What stands before the @ may be a password: it is not repeated here.
         raise ValueError(f"{where} must not hold user information")
-    if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
-        raise ValueError(f"{where} must be a plain http(s) URL without spaces, not {base_url!r}")
+    plain = str(base_url)  # nothing secret is left in it
+    if not plain.isascii() or not plain.isprintable() or " " in plain or "\\" in plain:
+        raise ValueError(f"{where} must be a plain http(s) URL without spaces, not {plain!r}")
     try:
-        parts = urlsplit(base_url)
+        parts = urlsplit(plain)
         port = parts.port
     except ValueError as exc:
         raise ValueError(f"{where} must be an http(s) URL: {exc}") from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}, not {base_url!r}")
-    if "?" in base_url or "#" in base_url:
-        raise ValueError(f"{where} must have no query and no fragment, not {base_url!r}")
-    return base_url.rstrip("/")
+        raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}, not {plain!r}")
+    if "?" in plain or "#" in plain:
+        raise ValueError(f"{where} must have no query and no fragment, not {plain!r}")
+    return plain.rstrip("/")
 
 
 def is_plain_http_beyond_loopback(base_url: str) -> bool:
@@ -109,14 +111,14 @@ def path_segment(name: str, value: Any) -> str:
         raise ValueError(f"{name} must be valid Unicode text, not {value!r}") from exc
 
 
-def check_task_id(value: Any) -> str:
+def check_task_id(value: Any, name: str = "task_id") -> str:
     """Return a task's id as it stands.
 
     Raises:
         TypeError: It is no text.
         ValueError: It cannot be one segment of a path.
     """
-    path_segment("task_id", value)
+    path_segment(name, value)
     return str(value)
 
 

@@ -34,6 +34,8 @@ MAX_BODY: Final = 16 * 2**20
 
 _KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
 
+_SAFE: Final = frozenset({"GET", "POST"})  # what aiohttp may send again, and what it never does
+
 # Most specific first.
 _ERROR_TYPES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientSSLError, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
@@ -129,6 +131,8 @@ class Transport:
             StreamDecodeException: The body is over 16 MiB.
         """
         session = self._session or await self._open()
+        if session.closed:
+            raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the session is closed")
         timeout = self._timeout
         if limit < self._connections.request_timeout:
             timeout = self._connections.timeout(limit)
@@ -137,6 +141,8 @@ class Transport:
             # An explicit type, since aiohttp would guess octet-stream for bytes.
             own = options.get("headers", {})
             options = options | {"data": body, "headers": own | {"Content-Type": "application/json"}}
+        if method not in _SAFE and self._lifetime is not None:
+            options = options | {"middlewares": (_send_once,)}
         try:
             url = URL(self._origin + target, encoded=True)
             response = await session.request(method, url, timeout=timeout, **options)
@@ -147,6 +153,8 @@ class Transport:
                 raise
         except _ERRORS as exc:
             raise _transport_error(exc) from exc
+        except _BrokenError as broken:
+            raise _transport_error(broken.cause) from broken.cause
         return Answer(response.status, response.headers, content)
 
     async def _open(self) -> aiohttp.ClientSession:
@@ -193,6 +201,24 @@ async def _lifetime(
         yield session
     finally:
         await session.close()
+
+
+class _BrokenError(Exception):
+    """Carries an error past aiohttp, which sends a PUT or a DELETE again when a connection breaks."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        broken = _BrokenError(exc)
+    raise broken
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:

@@ -35,6 +35,9 @@ class Batch:
     def add(self, waiter: Waiter) -> None:
         """Begin a wait."""
         waiter.on_done = self._note
+        if not self._waiting:
+            # `next` may be asleep without a deadline.
+            self.wake()
         self._waiting[waiter] = None
         self._poller.start(waiter)
 

@@ -32,8 +32,11 @@ WINDOW: Final = 60.0
 LONGEST_WINDOW: Final = 2 * WINDOW
 """A window that ends later than this is none."""
 
-LONGEST_HOLD: Final = 300.0
+LONGEST_HOLD: Final = 2 * WINDOW
 """However long the server asks to wait, after so many seconds it is asked again."""
+
+ABSURD_HOLD: Final = 3600.0
+"""A request to wait longer than this, in seconds, is none."""
 
 PER_SECOND: Final = 0.9 / 30
 """The share of a window's limit that is spent in a second: Stream allows a thirtieth."""
@@ -181,7 +184,7 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Those of one burst tell the same thing.
             self._refusals += 1
-        hold = retry_after
+        hold = retry_after if retry_after is not None and retry_after <= ABSURD_HOLD else None
         if hold is None and quota is not None and quota.remaining <= 0 and self._window_end > now:
             hold = self._window_end - now
         if hold is None:

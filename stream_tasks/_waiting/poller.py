@@ -22,17 +22,18 @@ from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
     TRANSPORT_ERROR_UNKNOWN,
     StreamApiException,
+    StreamDecodeException,
     StreamRateLimitException,
     StreamTransportException,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from stream_tasks._waiting.pacing import Unpaced
     from stream_tasks.models import StreamResponse, Task
 
-    OnUpdate = Callable[[Task], Awaitable[None] | None]
+    OnUpdate = Callable[[Task], object]
 
 __all__ = ["Fetch", "Poller"]
 
@@ -89,13 +90,19 @@ class Poller:
         try:
             while not waiter.is_done:
                 await self._news(waiter)
-                while waiter.updates and on_update is not None:
-                    pending = on_update(waiter.updates.popleft())
-                    if inspect.isawaitable(pending):
-                        await pending
+                while waiter.updates and on_update is not None and self.now() < waiter.deadline:
+                    await self._call(on_update, waiter)
         finally:
             await self._depart(waiter)
         return waiter.final(self.now())
+
+    async def _call(self, on_update: OnUpdate, waiter: Waiter) -> None:
+        """Show a caller the next snapshot, within its deadline."""
+        pending = on_update(waiter.updates.popleft()) if waiter.updates else None
+        if inspect.isawaitable(pending):
+            remaining = None if waiter.deadline == math.inf else waiter.deadline - self.now()
+            with anyio.move_on_after(remaining):
+                await pending
 
     async def watch(self, waiter: Waiter) -> AsyncGenerator[Task]:
         """Yield each new snapshot, the final one last; raises as `wait` does."""
@@ -247,12 +254,13 @@ class Poller:
             answer = exc
         finally:
             now = self.now()
+            watch.took = now - begun
             watch.is_polling = False
             watch.poll = None
             if answer is not None and self._was_cut(answer, now - begun, limit):
                 # The caller's deadline ended this, not the server: it says nothing to the others.
                 self._pacer.dropped()
-                for waiter in watch.waiters:
+                for waiter in list(watch.waiters):
                     if waiter.deadline <= now:
                         self.expire(waiter)
             elif answer is not None:
@@ -300,6 +308,8 @@ class Poller:
                 self._pacer.answered(now, failure.rate_limit)
             else:
                 self._pacer.failed(now)
+        elif isinstance(failure, StreamDecodeException) and failure.path is not None:
+            self._pacer.answered(now, None)
         else:
             self._pacer.failed(now)
         if not watch.failures and not self._in_trouble and not is_not_found(failure):

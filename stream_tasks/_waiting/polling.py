@@ -167,7 +167,9 @@ class Waiter:
         if self.failure is not None and not is_not_found(self.failure):
             due = max(due, watch.retry_at)
         if self.timeout:
-            last = self.deadline - min(LAST_LOOK, self.timeout / 4)
+            # In time for a slow answer, too.
+            early = max(min(LAST_LOOK, self.timeout / 4), min(1.5 * watch.took, self.timeout / 2))
+            last = self.deadline - early
             if due >= last:
                 return max(last, watch.ended + FLOOR) if watch.ended < last else math.inf
         return due
@@ -217,6 +219,7 @@ class Watch:
         "retry_at",
         "task",
         "task_id",
+        "took",
         "waiters",
     )
 
@@ -229,6 +232,7 @@ class Watch:
         self.has_begun = False
         self.poll: asyncio.Task[None] | None = None
         self.ended: float | None = None
+        self.took = 0.0
         self.failures = 0
         self.retry_at = 0.0
         self.task: Task | None = None
