@@ -8,25 +8,28 @@ The rules:
 - a null where a default stands is the default;
 - texts, integers and booleans are never converted into each other;
 - a mapping of per-item outcomes is the whole payload, not a key of it.
+
+cattrs is imported, and its converters are made, when the first answer is decoded: importing the
+package should cost little more than importing aiohttp.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import attrs
-import cattrs
-from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn
 
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import ItemResult, ItemResults, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import cattrs
 
 __all__ = ["dumps", "loads", "structure", "structure_task"]
 
@@ -107,6 +110,8 @@ def _number(value: Any, _: Any) -> float:
 
 def _model(kind: type, converter: cattrs.Converter) -> Any:
     """Structure an attrs class: nulls are defaults, and what is unknown is kept in ``extra``."""
+    from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415 - see above
+
     fields = attrs.fields_dict(get_origin(kind) or kind)
     fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter)
     optional = {name for name, a in fields.items() if a.default is not attrs.NOTHING}
@@ -132,6 +137,8 @@ def _is_list(kind: Any) -> bool:
 
 
 def _list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    from cattrs.cols import list_structure_factory  # noqa: PLC0415 - see above
+
     fill = list_structure_factory(kind, converter)
 
     def build(value: Any, _: Any) -> Any:
@@ -155,7 +162,11 @@ def _object(value: Any, kind: Any) -> Any:
     return dict(value) if kind is dict else value
 
 
-def _make_converter(*, detailed: bool) -> cattrs.Converter:
+@functools.cache
+def _converter(*, detailed: bool = False) -> cattrs.Converter:
+    """Make a fast converter, or one that explains what does not fit."""
+    import cattrs  # noqa: PLC0415 - see above
+
     converter = cattrs.Converter(detailed_validation=detailed)
     converter.register_structure_hook(datetime, _timestamp)
     for kind in (str, int, bool):
@@ -173,9 +184,9 @@ def _make_converter(*, detailed: bool) -> cattrs.Converter:
     return converter
 
 
-_converter = _make_converter(detailed=False)
-_explaining = _make_converter(detailed=True)
-_structure_task = _converter.get_structure_hook(Task)
+@functools.cache
+def _task_hook() -> Callable[[Any, type[Task]], Task]:
+    return _converter().get_structure_hook(Task)
 
 
 def structure(value: Any, kind: type[T], *, path: str = "$") -> T:
@@ -190,16 +201,18 @@ def structure(value: Any, kind: type[T], *, path: str = "$") -> T:
         StreamDecodeException: The value does not fit; it says where.
     """
     try:
-        return _converter.structure(value, kind)
+        return _converter().structure(value, kind)
     except Exception as exc:
         # A caller's own type may raise anything.
         raise _explain(value, kind, path) from exc
 
 
 def _explain(value: Any, kind: type, path: str) -> StreamDecodeException:
+    import cattrs  # noqa: PLC0415 - see above
+
     # The fast converter stops at the first fault and does not say where: look again, slowly.
     try:
-        _explaining.structure(value, kind)
+        _converter(detailed=True).structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - as above
         reasons: list[str] = []
 
@@ -226,7 +239,7 @@ def structure_task(body: bytes) -> Task:
     """
     data = loads(body)
     try:
-        return cast("Task", _structure_task(data, Task))
+        return _task_hook()(data, Task)
     except Exception as exc:
         error = _explain(data, Task, "$")
         error.body = _shown(body)
