@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from numbers import Real
@@ -91,7 +92,15 @@ def as_backoff(poll_interval: float | Backoff) -> Backoff:
         TypeError: It is neither a number nor a `Backoff`.
         ValueError: It is negative, NaN or infinite.
     """
+    if type(poll_interval) is float:
+        return _constant(poll_interval)
     if isinstance(poll_interval, Backoff):
         return poll_interval
+    return _constant(check_seconds("poll_interval", poll_interval))
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(poll_interval: float) -> Backoff:
+    # Waits begin by the thousand with the same interval.
     seconds = check_seconds("poll_interval", poll_interval)
     return Backoff(seconds, seconds, 1.0, 0.0)

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
-from stream_tasks import _client
-from stream_tasks._client import DEFAULT_REQUEST_TIMEOUT, AsyncStream
+from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_tasks, settings_of
+from stream_tasks._client import AsyncStream
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._secret import hidden
 from stream_tasks.exceptions import StreamTransportException
@@ -112,7 +112,7 @@ class Stream:
         Raises:
             TypeError: `client` lacks one of these.
         """
-        return cls(**_client.settings_of(client), **options)
+        return cls(**settings_of(client), **options)
 
     def __repr__(self) -> str:
         return repr(getattr(self, "_client", "AsyncStream()")).replace("AsyncStream", type(self).__name__, 1)
@@ -236,6 +236,36 @@ class Stream:
         """Follow a task: an iterator over each new snapshot, as `AsyncStream.watch_task` is."""
         return self._iterate(self._client.watch_task(task, poll_interval, timeout))
 
+    @overload
+    def wait_for_tasks(
+        self,
+        tasks: Iterable[StartedTask[T]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[T]]: ...
+
+    @overload
+    def wait_for_tasks(
+        self,
+        tasks: Iterable[str],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[TaskResult]]: ...
+
+    @overload
+    def wait_for_tasks(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[Any]]: ...
+
     def wait_for_tasks(
         self,
         tasks: Iterable[str | StartedTask[Any]],
@@ -250,10 +280,40 @@ class Stream:
         """
         calls: Calls = SimpleQueue()
         hook = None if on_outcome is None else self._loop.in_caller(on_outcome, calls)
-        given = list(_client.iterable(tasks))  # here, since a generator may call the client
+        given = list(check_tasks(tasks))  # here, since a generator may call the client
         return self._loop.run(
             self._client.wait_for_tasks(given, poll_interval, timeout, on_outcome=hook), calls
         )
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[StartedTask[T]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> Iterator[TaskOutcome[T]]: ...
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[str],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> Iterator[TaskOutcome[TaskResult]]: ...
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> Iterator[TaskOutcome[Any]]: ...
 
     def as_completed(
         self,
@@ -268,7 +328,7 @@ class Stream:
         `tasks` is pulled in this thread, and may call the client.
         """
         calls: Calls = SimpleQueue()
-        rest = iter(_client.iterable(tasks))
+        rest = iter(check_tasks(tasks))
         pull = self._loop.in_caller(lambda: next(rest, _END), calls)
 
         async def source() -> AsyncGenerator[Any]:

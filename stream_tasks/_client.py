@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import os
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
@@ -20,7 +19,6 @@ from typing import (
     Self,
     TypeVar,
     cast,
-    get_origin,
     overload,
 )
 
@@ -29,16 +27,28 @@ import anyio
 import anyio.lowlevel
 
 from stream_tasks import _json, _operations
+from stream_tasks._arguments import (
+    DEFAULT_REQUEST_TIMEOUT,
+    check_callback,
+    check_instance,
+    check_request_timeout,
+    check_result_type,
+    check_tasks,
+    check_timeout,
+    resolve,
+    settings_of,
+)
 from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
+from stream_tasks._results import decode_result, outcome_at_once, outcome_of, result_at_once, result_of
 from stream_tasks._secret import hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller
 from stream_tasks._waiting.polling import Waiter
-from stream_tasks.exceptions import StreamDecodeException, StreamTaskException
+from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
@@ -52,8 +62,6 @@ OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
 STRIDE = 500  # waits that are begun before other coroutines get their turn
-DEFAULT_REQUEST_TIMEOUT = 30.0
-REQUEST_TIMEOUT_VARIABLE = "STREAM_REQUEST_TIMEOUT"
 
 logger = logging.getLogger("stream_tasks")
 
@@ -135,15 +143,15 @@ class AsyncStream:
         self._api_key = credentials.api_key
         self._headers = protocol.request_headers(credentials)
         self._connections = Connections(
-            request_timeout=_request_timeout(request_timeout),
+            request_timeout=check_request_timeout(request_timeout),
             connect_timeout=check_seconds("connect_timeout", connect_timeout, positive=True),
             max_connections=check_count("max_connections", max_connections),
-            ssl_context=_instance("ssl_context", ssl_context, ssl.SSLContext),
+            ssl_context=check_instance("ssl_context", ssl_context, ssl.SSLContext),
             trust_env=bool(trust_env),
         )
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._pacer = Pacer if pacing else Unpaced
-        self._session = _instance("session", session, aiohttp.ClientSession)
+        self._session = check_instance("session", session, aiohttp.ClientSession)
         self._task_query = protocol.request_target("", self._api_key)
         self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
         self._is_closed = False
@@ -267,7 +275,7 @@ class AsyncStream:
             ValueError: The method or the path is none.
             StreamException: The request failed.
         """
-        kind = TaskResult if result_type is None else _result_type(result_type)
+        kind = TaskResult if result_type is None else check_result_type(result_type)
         return await self._start(_operations.custom(method, path, kind, json, params))
 
     async def get_task(self, task_id: str) -> StreamResponse[Task]:
@@ -351,14 +359,14 @@ class AsyncStream:
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
         """
-        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
-        task_id, kind = _task(task, result_type)
-        _check_callback("on_update", on_update)
+        backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
+        task_id, kind = resolve(task, result_type)
+        check_callback("on_update", on_update)
         if task_id is None:
-            return _at_once(task, result_type)
+            return result_at_once(task, result_type)
         poller = self._here().poller
         waiter = Waiter(task_id, backoff, timeout, poller.now(), wants_updates=on_update is not None)
-        return _result(task_id, await poller.wait(waiter, on_update), kind)
+        return result_of(task_id, await poller.wait(waiter, on_update), kind)
 
     def watch_task(
         self,
@@ -383,9 +391,39 @@ class AsyncStream:
             ValueError: An argument is out of range.
             StreamException: As for `wait_for_task`, but for `StreamTaskException`.
         """
-        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
-        task_id, _ = _task(task, None)
+        backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
+        task_id, _ = resolve(task, None)
         return self._watch(task_id, backoff, timeout)
+
+    @overload
+    async def wait_for_tasks(
+        self,
+        tasks: Iterable[StartedTask[T]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[T]]: ...
+
+    @overload
+    async def wait_for_tasks(
+        self,
+        tasks: Iterable[str],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[TaskResult]]: ...
+
+    @overload
+    async def wait_for_tasks(
+        self,
+        tasks: Iterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        on_outcome: OnOutcome | None = None,
+    ) -> dict[str, TaskOutcome[Any]]: ...
 
     async def wait_for_tasks(
         self,
@@ -412,14 +450,14 @@ class AsyncStream:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
         """
-        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
-        _check_callback("on_outcome", on_outcome)
+        backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
+        check_callback("on_outcome", on_outcome)
         outcomes: dict[str, TaskOutcome[Any] | None] = {}
         waiting: dict[str, str | StartedTask[Any]] = {}
-        for number, task in enumerate(iterable(tasks), 1):
-            task_id, _ = _task(task, None, name=f"tasks, at place {number},")
+        for number, task in enumerate(check_tasks(tasks), 1):
+            task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
-                outcomes[f"#{number}"] = await _report(_done_at_once(task), on_outcome)
+                outcomes[f"#{number}"] = await _report(outcome_at_once(task), on_outcome)
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
@@ -429,6 +467,36 @@ class AsyncStream:
             async for outcome in ended:
                 outcomes[str(outcome.task_id)] = await _report(outcome, on_outcome)
         return cast("dict[str, TaskOutcome[Any]]", outcomes)
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[StartedTask[T]] | AsyncIterable[StartedTask[T]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> AsyncGenerator[TaskOutcome[T]]: ...
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[str] | AsyncIterable[str],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> AsyncGenerator[TaskOutcome[TaskResult]]: ...
+
+    @overload
+    def as_completed(
+        self,
+        tasks: Iterable[str | StartedTask[Any]] | AsyncIterable[str | StartedTask[Any]],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        max_waiting: int | None = None,
+    ) -> AsyncGenerator[TaskOutcome[Any]]: ...
 
     def as_completed(
         self,
@@ -457,10 +525,10 @@ class AsyncStream:
             TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
             ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
         """
-        backoff, timeout = as_backoff(poll_interval), _timeout(timeout)
+        backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         if max_waiting is not None:
             check_count("max_waiting", max_waiting)
-        source = tasks if isinstance(tasks, AsyncIterable) else _each(iterable(tasks))
+        source = tasks if isinstance(tasks, AsyncIterable) else _each(check_tasks(tasks))
         return self._race(source, backoff, timeout, max_waiting=max_waiting)
 
     async def _race(
@@ -487,7 +555,7 @@ class AsyncStream:
                     task = await anext(rest)
                 except StopAsyncIteration:
                     return
-                task_id, _ = _task(task, None, name="each of tasks")
+                task_id, _ = resolve(task, None, name="each of tasks")
                 waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
                 pulled[waiter] = task
                 if task_id is None:
@@ -504,7 +572,7 @@ class AsyncStream:
                 if waiter is not None:
                     if room is not None:
                         room.release()
-                    yield _outcome(waiter, pulled.pop(waiter))
+                    yield outcome_of(waiter, pulled.pop(waiter))
             pulling.result()
         finally:
             pulling.cancel()
@@ -589,7 +657,7 @@ class AsyncStream:
         if not operation.may_finish_at_once:
             raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
         payload = data.get("result")
-        result = _decoded(payload if isinstance(payload, dict) else {}, operation.result_type, None)
+        result = decode_result(payload if isinstance(payload, dict) else {}, operation.result_type, None)
         return StartedTask(None, data, operation.result_type, result)
 
 
@@ -604,99 +672,11 @@ def _weakly(look: Fetch) -> Fetch:
     return fetch
 
 
-def settings_of(client: Any) -> dict[str, Any]:
-    """Return the arguments that make a client like an official one.
-
-    Raises:
-        TypeError: `client` lacks one of them.
-    """
-    settings = {}
-    for name in ("api_key", "token", "base_url"):
-        value = getattr(client, name, None)
-        if not isinstance(value, str):
-            raise TypeError(f"client must be a getstream client: it has no text {name!r}")
-        settings[name] = hidden(value) if name == "token" else value
-    return settings
-
-
-def _instance(name: str, value: Any, kind: type[T]) -> T | None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} must be an {kind.__module__}.{kind.__name__}, not {type(value).__name__}")
-    return value
-
-
-def _request_timeout(value: float) -> float:
-    text = os.environ.get(REQUEST_TIMEOUT_VARIABLE)
-    # By identity: a caller's own 30.0 is another object, and is meant.
-    if text and value is DEFAULT_REQUEST_TIMEOUT:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(
-                f"{REQUEST_TIMEOUT_VARIABLE} must be a number of seconds, not {text!r}"
-            ) from None
-    return check_seconds("request_timeout", value, positive=True)
-
-
-def _timeout(timeout: Any) -> float | None:
-    return None if timeout is None else check_seconds("timeout", timeout)
-
-
-def _check_callback(name: str, value: Any) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
-
-
-def _result_type(value: Any) -> Any:
-    if not isinstance(value, type) and get_origin(value) is None:
-        raise TypeError(f"result_type must be a class, not {value!r}")
-    return value
-
-
-def _task(task: Any, result_type: type[Any] | None, *, name: str = "task") -> tuple[str | None, type[Any]]:
-    """Return the id to ask for, if there is one, and what the result is decoded to."""
-    if result_type is not None:
-        _result_type(result_type)
-    if isinstance(task, StartedTask):
-        kind = task.result_type if result_type is None else result_type
-        return (None if task.task_id is None else protocol.check_task_id(task.task_id)), kind
-    if not isinstance(task, str):
-        raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
-    return protocol.check_task_id(task, name), TaskResult if result_type is None else result_type
-
-
-def iterable(tasks: Any) -> Iterable[Any]:
-    """Check that `tasks` is one.
-
-    Raises:
-        TypeError: It is none, or a single task.
-    """
-    if isinstance(tasks, str | bytes | StartedTask) or not isinstance(tasks, Iterable):
-        raise TypeError(f"tasks must be an iterable of task ids or StartedTasks, not {type(tasks).__name__}")
-    return tasks
-
-
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
     for number, item in enumerate(items):
         if number % STRIDE == STRIDE - 1:
             await anyio.lowlevel.checkpoint()
         yield item
-
-
-def _outcome(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]:
-    task_id, kind = _task(task, None)
-    if task_id is None:
-        return _done_at_once(task)
-    value, error = None, None
-    try:
-        value = _result(task_id, waiter.final(0.0), kind)
-    except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
-        error = exc
-    return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
-
-
-def _done_at_once(started: Any) -> TaskOutcome[Any]:
-    return TaskOutcome(None, None, 0, 0.0, started.result)
 
 
 async def _report(outcome: TaskOutcome[Any], on_outcome: OnOutcome | None) -> TaskOutcome[Any]:
@@ -705,24 +685,3 @@ async def _report(outcome: TaskOutcome[Any], on_outcome: OnOutcome | None) -> Ta
         if inspect.isawaitable(pending):
             await pending
     return outcome
-
-
-def _at_once(task: Any, result_type: type[Any] | None) -> Any:
-    """Return what an operation came to that the server did in the request."""
-    if result_type is None:
-        return task.result
-    payload = task.data.get("result")
-    return _decoded(payload if isinstance(payload, dict) else {}, result_type, None)
-
-
-def _result(task_id: str, task: Task, kind: type[T]) -> T:
-    """Turn a final snapshot into what the wait returns or raises."""
-    if task.is_failed:
-        raise StreamTaskException.from_task(task_id, task)
-    return _decoded(task.result or {}, kind, task)
-
-
-def _decoded(payload: dict[str, Any], kind: type[T], task: Task | None) -> T:
-    if kind is TaskResult:
-        return cast("T", TaskResult(payload, task))
-    return _json.structure(payload, kind, path="$.result")

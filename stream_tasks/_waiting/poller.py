@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import logging
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Fetch", "Poller"]
 
 logger = logging.getLogger("stream_tasks")
+
+AT_A_TIME: Final = 250
+"""Waits that begin in one turn of the loop."""
 
 OVERDUE: Final = 0.05
 """A look that is later than this, in seconds, was held back."""
@@ -74,6 +78,8 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._unknown_statuses: set[str] = set()
         self._in_trouble = False
+        self._begun = 0
+        self._turns: deque[asyncio.Future[None]] = deque()
         self.now = self._loop.time
 
     async def wait(self, waiter: Waiter, on_update: OnUpdate | None = None) -> Task:
@@ -86,6 +92,7 @@ class Poller:
             StreamWaitTimeoutException: The deadline came first.
             StreamException: A poll failed for good.
         """
+        await self._turn()
         self.join(waiter)
         try:
             while not waiter.is_done:
@@ -115,6 +122,27 @@ class Poller:
         finally:
             await self._depart(waiter)
         waiter.final(self.now())
+
+    async def _turn(self) -> None:
+        """Let thousands of waits that begin at once begin some at a time, so that the loop stays free."""
+        if not self._begun:
+            self._loop.call_soon(self._next_turn)
+        elif self._begun >= AT_A_TIME:
+            turn = self._loop.create_future()
+            self._turns.append(turn)
+            await turn
+            return
+        self._begun += 1
+
+    def _next_turn(self) -> None:
+        self._begun = 0
+        while self._turns and self._begun < AT_A_TIME:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._begun += 1
+        if self._begun:
+            self._loop.call_soon(self._next_turn)
 
     def join(self, waiter: Waiter) -> Watch:
         """Look at a task for `waiter`, from its first `_news` on, or at once if others wait for it."""

@@ -1,0 +1,61 @@
+"""From final snapshots to what a wait returns or raises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from stream_tasks import _json
+from stream_tasks._arguments import resolve
+from stream_tasks.exceptions import StreamTaskException
+from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
+
+if TYPE_CHECKING:
+    from stream_tasks._waiting.polling import Waiter
+
+__all__ = ["decode_result", "outcome_at_once", "outcome_of", "result_at_once", "result_of"]
+
+T = TypeVar("T")
+
+
+def outcome_of(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]:
+    """Return the outcome of a wait that has ended."""
+    task_id, kind = resolve(task, None)
+    if task_id is None:
+        return outcome_at_once(task)
+    value, error = None, None
+    try:
+        value = result_of(task_id, waiter.final(0.0), kind)
+    except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
+        error = exc
+    return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
+
+
+def outcome_at_once(started: Any) -> TaskOutcome[Any]:
+    """Return the outcome of what the server did in the request."""
+    return TaskOutcome(None, None, 0, 0.0, started.result)
+
+
+def result_at_once(task: Any, result_type: type[Any] | None) -> Any:
+    """Return what an operation came to that the server did in the request."""
+    if result_type is None:
+        return task.result
+    payload = task.data.get("result")
+    return decode_result(payload if isinstance(payload, dict) else {}, result_type, None)
+
+
+def result_of(task_id: str, task: Task, kind: type[T]) -> T:
+    """Turn a final snapshot into what the wait returns or raises."""
+    if task.is_failed:
+        raise StreamTaskException.from_task(task_id, task)
+    return decode_result(task.result or {}, kind, task)
+
+
+def decode_result(payload: dict[str, Any], kind: type[T], task: Task | None) -> T:
+    """Turn a payload into what the caller is to get.
+
+    Raises:
+        StreamDecodeException: It does not fit; it says where.
+    """
+    if kind is TaskResult:
+        return cast("T", TaskResult(payload, task))
+    return _json.structure(payload, kind, path="$.result")
