@@ -222,15 +222,15 @@ async def _send_once(
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:
-    first = await stream.readany()
-    if stream.at_eof():
-        return first
-    body = bytearray(first)
-    while not stream.at_eof():
-        body += await stream.readany()
-        if len(body) > MAX_BODY:
-            raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
-    return bytes(body)
+    body = await stream.readany()
+    if not stream.at_eof():
+        parts = bytearray(body)
+        while not stream.at_eof() and len(parts) <= MAX_BODY:
+            parts += await stream.readany()
+        body = bytes(parts)
+    if len(body) > MAX_BODY:
+        raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
+    return body
 
 
 def _transport_error(exc: BaseException) -> StreamTransportException:
