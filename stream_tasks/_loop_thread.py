@@ -136,7 +136,7 @@ class LoopThread:
             if self.is_closed:
                 raise RuntimeError("this client is closed")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = new_loop()
                 self._thread = threading.Thread(
                     target=_serve, args=(self._loop,), name="stream_tasks", daemon=True
                 )
@@ -160,6 +160,16 @@ class LoopThread:
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:
     if not answer.done():
         answer.set_result(result)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop: uvloop's, if that is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
