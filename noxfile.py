@@ -76,6 +76,13 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against bare aiohttp and getstream; a full run takes a quarter of an hour."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job on the embedded server."""
     session.install("-e", ".[cli]")

@@ -10,6 +10,7 @@ import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from itertools import count
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -548,7 +549,9 @@ class AsyncStream:
 
         async def pull() -> None:
             rest = aiter(source)
-            while True:
+            for number in count(1):
+                if number % STRIDE == 0:
+                    await anyio.lowlevel.checkpoint()
                 if room is not None:
                     await room.acquire()
                 try:
@@ -573,11 +576,14 @@ class AsyncStream:
                     if room is not None:
                         room.release()
                     yield outcome_of(waiter, pulled.pop(waiter))
+                elif pulling.done():
+                    pulling.result()
             pulling.result()
         finally:
             pulling.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([pulling])
+            _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
             await batch.close()
 
     delete_channels = _operation(_operations.delete_channels)
@@ -673,9 +679,7 @@ def _weakly(look: Fetch) -> Fetch:
 
 
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
-    for number, item in enumerate(items):
-        if number % STRIDE == STRIDE - 1:
-            await anyio.lowlevel.checkpoint()
+    for item in items:
         yield item
 
 

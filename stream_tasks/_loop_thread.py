@@ -68,8 +68,9 @@ class LoopThread:
                 event()
         except BaseException:
             self._post(lambda: tasks[0].cancel())  # noqa: PLW0108 - there may be none yet
-            while events.get() not in tasks:
-                pass
+            # The interrupt may have come with the end, which then is not told again.
+            while not (tasks and tasks[0].done()):
+                events.get()
             _ = tasks[0].cancelled() or tasks[0].exception()  # else asyncio would say that nobody looked
             raise
         if not tasks[0].cancelled():

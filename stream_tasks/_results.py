@@ -24,7 +24,7 @@ def outcome_of(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]
         return outcome_at_once(task)
     value, error = None, None
     try:
-        value = result_of(task_id, waiter.final(0.0), kind)
+        value = result_of(task_id, waiter.final(waiter.started + waiter.elapsed), kind)
     except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
     return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)

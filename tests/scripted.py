@@ -2,15 +2,27 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from stream_tasks import StreamResponse, StreamTransportException, Task
+import looptime
+
+from stream_tasks import (
+    AsyncStream,
+    RateLimit,
+    StreamRateLimitException,
+    StreamResponse,
+    StreamTransportException,
+    Task,
+)
 from stream_tasks._backoff import as_backoff
 from stream_tasks._waiting.pacing import Pacer
 from stream_tasks._waiting.poller import Poller
 from stream_tasks._waiting.polling import Waiter
+
+T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -140,3 +152,164 @@ def times(polls: Iterable[float]) -> list[float]:
 
 
 INFINITY = math.inf
+
+
+class ById:
+    """Answers each task's polls from its own script; it never sees two polls of one task at once.
+
+    Args:
+        scripts: The steps of each task; the last one for ever.
+        latency: How long an answer takes.
+    """
+
+    def __init__(self, scripts: dict[str, list[Step]], latency: float = 0.0) -> None:
+        self.scripts = {task_id: Script(*steps, latency=latency) for task_id, steps in scripts.items()}
+
+    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+        script = self.scripts[task_id]
+        assert not script.in_flight, "two polls of one task at once"
+        return await script(task_id, limit)
+
+    @property
+    def polls(self) -> int:
+        """The polls of all tasks."""
+        return sum(len(script.polls) for script in self.scripts.values())
+
+
+class ScriptedStream(AsyncStream):
+    """A client whose polls are answered by a scripted server."""
+
+    def __init__(self, fetch: Any, **options: Any) -> None:
+        super().__init__("key", token="a.ready.token", **options)
+        self._fetch = fetch
+
+    async def _look(self, task_id: str, limit: float = math.inf) -> StreamResponse[Task]:
+        response: StreamResponse[Task] = await self._fetch(task_id, limit)
+        return response
+
+    @property
+    def engine(self) -> Poller:
+        """What polls for it on this loop."""
+        return self._here().poller
+
+
+class QuotaServer:
+    """Counts polls as Stream does: so many in a window, and a thirtieth of them in a second.
+
+    Args:
+        limit: The polls that fit in a window; it may be changed at any time.
+        aligned: Whether windows begin with their first call, or with the clock's minute.
+        rounding: How a window's end is told in whole seconds.
+        latency: How long a poll travels, there and back each: the least and the most.
+        duration: How long tasks take from their first look, in seconds.
+        phase: What the wall clock shows at the loop's time zero, past a full minute.
+        says: Whether answers tell the quota.
+
+    Attributes:
+        arrivals: When polls arrived, and whether they were let in.
+        sent: When they were sent.
+    """
+
+    WINDOW = 60.0
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        aligned: Literal["call", "clock"] = "call",
+        rounding: Callable[[float], int] = math.ceil,
+        latency: tuple[float, float] = (0.02, 0.02),
+        duration: Callable[[str], float] = lambda _: math.inf,
+        phase: float = 0.0,
+        says: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.limit = limit
+        self.aligned = aligned
+        self.rounding = rounding
+        self.latency = latency
+        self.duration = duration
+        self.wall = EPOCH.timestamp() + phase
+        self.says = says
+        self.chance = random.Random(seed)
+        self.sent: list[float] = []
+        self.arrivals: list[tuple[float, bool]] = []
+        self.begun: dict[str, float] = {}
+        self.in_flight: set[str] = set()
+        self.most_in_flight = 0
+        self._used = self._used_in_second = 0
+        self._window_end = self._second_end = -math.inf
+
+    def spend(self, now: float) -> bool:
+        """Count one call, refused ones too; return whether it is let in."""
+        if now >= self._window_end:
+            self._used = 0
+            begun = now
+            if self.aligned == "clock":
+                begun = now - (self.wall + now) % self.WINDOW
+            self._window_end = begun + self.WINDOW
+        if now >= self._second_end:
+            self._used_in_second = 0
+            self._second_end = now + 1.0
+        self._used += 1
+        self._used_in_second += 1
+        return self._used <= self.limit and self._used_in_second <= max(1, self.limit // 30)
+
+    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+        del limit
+        assert task_id not in self.in_flight, "two polls of one task at once"
+        loop = asyncio.get_running_loop()
+        self.sent.append(loop.time())
+        self.in_flight.add(task_id)
+        self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
+        try:
+            await asyncio.sleep(self.chance.uniform(*self.latency))
+            now = loop.time()
+            is_let_in = self.spend(now)
+            self.arrivals.append((now, is_let_in))
+            remaining, reset = max(0, self.limit - self._used), self.rounding(self.wall + self._window_end)
+            await asyncio.sleep(self.chance.uniform(*self.latency))
+        finally:
+            self.in_flight.discard(task_id)
+        quota = RateLimit(
+            self.limit, remaining, datetime.fromtimestamp(reset, UTC), reset - self.wall - loop.time()
+        )
+        if not is_let_in:
+            raise StreamRateLimitException(rate_limit=quota if self.says else None)
+        done = now - self.begun.setdefault(task_id, now) >= self.duration(task_id)
+        task = Task(task_id, "completed" if done else "running", EPOCH, EPOCH)
+        return StreamResponse(task, 200, {}, quota if self.says else None)
+
+    @property
+    def refused(self) -> int:
+        """How many polls were refused."""
+        return sum(not is_let_in for _, is_let_in in self.arrivals)
+
+
+def most_within(moments: list[float], span: float) -> int:
+    """The most moments that any span of time holds."""
+    most = first = 0
+    for last, moment in enumerate(moments):
+        while moments[first] <= moment - span:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def assert_rests(engine: Poller) -> None:
+    """Nothing is left of any wait: no poll, no timer, no place in the queue."""
+    assert engine._pacer.in_flight == 0
+    assert not engine._watches
+    assert engine._due.next_due() == math.inf
+    assert engine._timer is None
+    assert not tasks_left()
+    assert not timers_left()
+
+
+def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of its own, whose clock jumps."""
+    loop = looptime.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()

@@ -675,6 +675,20 @@ def test_a_failure_is_raised_in_the_callers_thread(threaded_server: FakeStream, 
     assert info.traceback[0].name == "test_a_failure_is_raised_in_the_callers_thread"
 
 
+def test_an_interrupt_that_comes_with_the_result() -> None:
+    """An interrupt in the very moment in which the call ends is raised; nobody waits for a second end."""
+
+    class Interrupted(SimpleQueue[Any]):
+        def get(self, *_: Any, **__: Any) -> Any:
+            super().get()
+            raise KeyboardInterrupt
+
+    runner = LoopThread()
+    call = Call(lambda: runner.run(asyncio.sleep(0), Interrupted())).ended(1.0)
+    assert isinstance(call.error, KeyboardInterrupt)
+    runner.close()
+
+
 # Processes: interrupts, exits and forks
 
 
@@ -698,7 +712,7 @@ client = make()
 
 
 def run_script(server: FakeStream, code: str, *flags: str) -> str:
-    """Run a script that complains of all it can; it must end soon, and must not complain."""
+    """Run a script, which by default complains of all it can; it must end soon, and must not complain."""
     settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
     done = subprocess.run(
         [sys.executable, *(flags or ("-X", "dev", "-W", "error")), "-c", SCRIPT + textwrap.dedent(code)],
@@ -835,6 +849,18 @@ def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str)
 
 
 FORK = """
+client.get_task("t")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
+    child = os.fork()
+if child:
+    status = os.waitpid(child, 0)[1]
+    assert client.get_task("t").data.status == "completed"
+    print(status)
+    sys.exit()
+signal.alarm(5)
+"""
+BUSY_FORK = """
 idle = make()
 client.get_task("t")
 never = threading.Thread(target=client.wait_for_task, args=("never", 0.05, None), daemon=True)
@@ -865,11 +891,11 @@ CHILDREN = {
     """,
     "it closes": "client.close()",
     "it drops the client": """
-        del client, watch
+        client = watch = None
         gc.collect()
     """,
     "it has a client of its own": """
-        del client, watch
+        client = watch = None
         gc.collect()
         assert make().get_task("t").data.status == "completed"
     """,
@@ -880,12 +906,13 @@ CHILDREN = {
 }
 
 
+@pytest.mark.parametrize("fork", [FORK, BUSY_FORK], ids=["of an idle parent", "of a parent that waits"])
 @pytest.mark.parametrize("code", CHILDREN.values(), ids=CHILDREN)
-def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, code: str) -> None:
+def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, fork: str, code: str) -> None:
     """Whatever a child does, the parent's calls go on over their own connections, and neither says a word."""
     threaded_server.add_task("t", statuses=[])
     threaded_server.add_task("never", statuses=["pending", "running"] * 500)
-    assert run_script(threaded_server, FORK + textwrap.dedent(code), "-W", "error") == "0\n"
+    assert run_script(threaded_server, fork + textwrap.dedent(code), "-B") == "0\n"
 
 
 def test_a_blocking_call_costs_little(threaded_server: FakeStream, blocking: Stream) -> None:

@@ -344,6 +344,13 @@ def test_no_repr_shows_a_secret(kind: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", [AsyncStream, Stream])
+def test_a_client_is_not_pickled(kind: Callable[..., Any]) -> None:
+    """A client would take its token along, and its connections could not follow."""
+    with pytest.raises(TypeError, match=r"Stream holds a token and connections, and cannot be pickled"):
+        pickle.dumps(kind(KEY, SECRET))
+
+
+@pytest.mark.parametrize("kind", [AsyncStream, Stream])
 @pytest.mark.parametrize(
     ("credentials", "settings"),
     [

@@ -651,6 +651,15 @@ async def test_an_injected_session_is_used_and_left_open(server: FakeStream) -> 
     assert headers["Accept-Encoding"] == "gzip"
 
 
+async def test_an_injected_session_that_is_closed() -> None:
+    """A session that the caller has closed is told of as such."""
+    async with aiohttp.ClientSession() as session:
+        pass
+    async with transport("http://127.0.0.1:1", session) as made:
+        with pytest.raises((RuntimeError, StreamTransportException), match="session is closed"):
+            await made.exchange("GET", "/")
+
+
 async def test_an_injected_session_that_raises_for_status(server: FakeStream) -> None:
     """A session that would raise for an error status is told not to."""
     server.inject(Fault.status(503))

@@ -28,6 +28,7 @@ class Batch:
         self._ended: deque[Waiter] = deque()
         self._orphans: list[asyncio.Task[None]] = []
         self._news: asyncio.Future[None] | None = None
+        self._is_woken = False
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._ended)
@@ -43,7 +44,7 @@ class Batch:
 
     async def next(self) -> Waiter | None:
         """Return the next wait that has ended; None after `wake`, though there may be none."""
-        if not self._ended:
+        if not self._ended and not self._is_woken:
             self._news = asyncio.get_running_loop().create_future()
             deadline = next(iter(self._waiting)).deadline if self._waiting else math.inf
             try:
@@ -51,7 +52,10 @@ class Batch:
                     await self._news
             except TimeoutError:
                 self._expire()
-        return self._ended.popleft() if self._ended else None
+        if self._ended:
+            return self._ended.popleft()
+        self._is_woken = False
+        return None
 
     def put(self, waiter: Waiter) -> None:
         """Take in a wait that ended without beginning."""
@@ -59,7 +63,8 @@ class Batch:
         self.wake()
 
     def wake(self) -> None:
-        """Let `next` return."""
+        """Let `next` return, the next time if it is not asleep."""
+        self._is_woken = True
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 

@@ -38,8 +38,11 @@ LONGEST_HOLD: Final = 2 * WINDOW
 ABSURD_HOLD: Final = 3600.0
 """A request to wait longer than this, in seconds, is none."""
 
-PER_SECOND: Final = 0.9 / 30
-"""The share of a window's limit that is spent in a second: Stream allows a thirtieth."""
+SECONDS: Final = 30
+"""Stream allows this part of a window's limit in a second, and at least one call."""
+
+SHARE: Final = 0.9
+"""How much of that is spent: travel times vary."""
 
 FRONT_LOADING: Final = 1.5
 """How much faster than evenly what remains is spent; the rate falls as the window goes on."""
@@ -50,14 +53,17 @@ BURST: Final = 0.02
 FEW: Final = 4
 """Polls in flight before anything is known, and during an outage."""
 
-ROUNDING: Final = 0.5
-"""The windows' ends are told in whole seconds; a window is taken to end so much later."""
+ROUNDING: Final = 1.0
+"""The windows' ends are told in whole seconds, perhaps cut; a window is taken to end so much later."""
 
 ANOTHER_WINDOW: Final = 5.0
 """The end of one window wavers by rounding and travel; by so many seconds, it is another's."""
 
-RE_ENTRY: Final = 0.1
-"""The share of a hold by which it may be longer, so that clients do not all come back at once."""
+SOON: Final = 1.0
+"""Who is refused and told to come back sooner than this has been told nothing."""
+
+RE_ENTRY: Final = 1.0
+"""A hold is up to so many seconds longer, or a tenth, so that clients do not all come back at once."""
 
 OUTAGE: Final = 5
 """So many failures in a row, from whichever tasks, are an outage."""
@@ -142,13 +148,13 @@ class Pacer(Unpaced):
     def _gap(self, now: float) -> float:
         """Return the seconds between polls that the quota bears."""
         spread = (self._window_end - now) / (FRONT_LOADING * max(self._left, 1))
-        return max(spread, 1 / max(self._quota * PER_SECOND, 1.0))
+        return max(spread, 1 / (SHARE * max(self._quota // SECONDS, 1)))
 
     def obstacle(self, now: float) -> Obstacle | None:
         """Return what holds polls back, if anything does."""
         if self._failures >= OUTAGE:
             return "unreachable"
-        if self._refusals or (self._quota and self.next_at(now) > now):
+        if self._refusals or (self._quota and now < self.next_at(now) < math.inf):
             return "rate_limited"
         return None
 
@@ -172,7 +178,7 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Otherwise it was sent before the refusal, and says nothing of it.
             self._refusals = 0
-        self._allowed = self.max_in_flight if self._is_new else min(self._allowed + 1, self.max_in_flight)
+            self._allowed = self.max_in_flight if self._is_new else min(self._allowed + 1, self.max_in_flight)
         self._is_new = False
 
     def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
@@ -184,14 +190,15 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Those of one burst tell the same thing.
             self._refusals += 1
-        hold = retry_after if retry_after is not None and retry_after <= ABSURD_HOLD else None
+        hold = retry_after if retry_after is not None and SOON <= retry_after <= ABSURD_HOLD else None
         if hold is None and quota is not None and quota.remaining <= 0 and self._window_end > now:
             hold = self._window_end - now
         if hold is None:
             # Nothing was said, or quota is left and it was the second's share that was spent.
             hold = HOLDS.delay(self._refusals)
-        late = 1 + RE_ENTRY * random.random()  # noqa: S311 - not a secret
-        self._hold_until = max(self._hold_until, now + min(hold, LONGEST_HOLD) * late)
+        hold = min(hold, LONGEST_HOLD)
+        hold += min(RE_ENTRY, hold / 10) * random.random()  # noqa: S311 - not a secret
+        self._hold_until = max(self._hold_until, now + hold)
         self._allowed = 1
         self._is_new = False
 
@@ -210,6 +217,9 @@ class Pacer(Unpaced):
         if quota is None or quota.limit < 1:
             return
         reset_in = quota.reset.timestamp() - time.time() if quota.reset_in is None else quota.reset_in
+        if -ANOTHER_WINDOW < reset_in <= 0 and now >= self._window_end:
+            # That window is over, but the next one will be as large.
+            self._begin_window(now, quota.limit)
         if not 0 < reset_in <= LONGEST_WINDOW:
             return
         end = now + reset_in + ROUNDING

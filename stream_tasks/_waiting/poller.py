@@ -76,6 +76,7 @@ class Poller:
         self._watches: dict[str, Watch] = {}
         self._due: DueQueue[Watch] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._unknown_statuses: set[str] = set()
         self._in_trouble = False
         self._begun = 0
@@ -95,10 +96,12 @@ class Poller:
         await self._turn()
         self.join(waiter)
         try:
-            while not waiter.is_done:
-                await self._news(waiter)
+            while True:
                 while waiter.updates and on_update is not None and self.now() < waiter.deadline:
                     await self._call(on_update, waiter)
+                if waiter.is_done:
+                    break
+                await self._news(waiter)
         finally:
             await self._depart(waiter)
         return waiter.final(self.now())
@@ -115,10 +118,12 @@ class Poller:
         """Yield each new snapshot, the final one last; raises as `wait` does."""
         self.join(waiter)
         try:
-            while not waiter.is_done:
-                await self._news(waiter)
+            while True:
                 while waiter.updates:
                     yield waiter.updates.popleft()
+                if waiter.is_done:
+                    break
+                await self._news(waiter)
         finally:
             await self._depart(waiter)
         waiter.final(self.now())
@@ -173,11 +178,13 @@ class Poller:
         if watch.waiters:
             self._plan(watch)
             return None
-        del self._watches[waiter.task_id]
         if watch.place:
             self._due.discard(watch)
             self._arm()
-        if watch.poll is not None and watch.has_begun:
+        if watch.poll is None or not watch.has_begun:
+            del self._watches[waiter.task_id]
+        elif not watch.poll.cancelling():
+            # Whoever comes before this poll has ended finds it, and does not begin another.
             watch.poll.cancel()
         return watch.poll
 
@@ -213,7 +220,7 @@ class Poller:
         watch = self._watches[waiter.task_id]
         now = self.now()
         if watch.ended is None and not watch.place and not watch.is_polling:
-            if self._pacer.next_at(now) <= now < self._due.next_due():
+            if self._pacer.next_at(now) <= now < min(self._due.next_due(), waiter.deadline):
                 self._begin(watch)
                 await self._poll(watch, waiter.deadline - now)
                 return
@@ -242,12 +249,13 @@ class Poller:
         if at < math.inf:
             at = max(at, self._pacer.next_at(self.now()))
         if self._timer is not None:
-            if self._timer.when() <= at < math.inf:
+            if self._timer_at <= at < math.inf:
                 return
             self._timer.cancel()
             self._timer = None
         if at < math.inf:
-            self._timer = self._loop.call_at(at, self._on_timer)
+            # uvloop's handles do not all know when they are due.
+            self._timer, self._timer_at = self._loop.call_at(at, self._on_timer), at
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -297,6 +305,8 @@ class Poller:
                 self._pacer.dropped()
             if watch.waiters:
                 self._plan(watch)
+            elif self._watches.get(watch.task_id) is watch:
+                del self._watches[watch.task_id]
             self._release()
 
     @staticmethod

@@ -1,0 +1,724 @@
+"""The pacer keeps all waits of a client within one quota, whatever the server says."""
+
+import asyncio
+import heapq
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scripted import (
+    EPOCH,
+    ByTime,
+    Hang,
+    QuotaServer,
+    Script,
+    ScriptedStream,
+    assert_rests,
+    in_virtual_time,
+    most_within,
+)
+
+from stream_tasks import (
+    RateLimit,
+    StreamApiException,
+    StreamRateLimitException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
+from stream_tasks._waiting import pacing
+from stream_tasks._waiting.pacing import FEW, LONGEST_HOLD, OUTAGE, Pacer, Unpaced
+
+PLACES = 100
+
+
+def quota(limit: int = 600, remaining: int = 599, reset_in: float | None = 60.0) -> RateLimit:
+    reset = datetime.fromtimestamp(time.time() + (reset_in or 0.0), UTC)
+    return RateLimit(limit, remaining, reset, reset_in)
+
+
+def new(*, known: RateLimit | None = None, now: float = 0.0) -> Pacer:
+    """A pacer that has had its first answer."""
+    pacer = Pacer(PLACES)
+    pacer.sent(now)
+    pacer.answered(now, known)
+    return pacer
+
+
+def fill(pacer: Unpaced, now: float, most: int = 10_000) -> int:
+    """Send what may go out now; return how many polls that were."""
+    for sent in range(most):
+        if pacer.next_at(now) > now:
+            return sent
+        pacer.sent(now)
+    return most
+
+
+# One moment after the other
+
+
+def test_few_polls_go_out_before_the_first_answer() -> None:
+    """Then as many as there are places, when no quota was told."""
+    pacer = Pacer(PLACES)
+    assert fill(pacer, 0.0) == FEW
+    assert pacer.next_at(100.0) == math.inf
+    pacer.answered(100.0, None)
+    assert fill(pacer, 100.0) == PLACES - FEW + 1
+    assert Pacer(2).next_at(5.0) == 5.0
+    assert fill(Pacer(2), 0.0) == 2
+
+
+def test_a_poll_that_was_given_up_frees_its_place_and_says_nothing() -> None:
+    """It is no answer and no failure."""
+    pacer = Pacer(PLACES)
+    fill(pacer, 0.0)
+    pacer.dropped()
+    assert fill(pacer, 0.0) == 1
+    assert pacer.in_flight == FEW
+
+
+def test_without_pacing_only_the_places_count() -> None:
+    """Refusals and failures hold nothing."""
+    pacer = Unpaced(3)
+    assert fill(pacer, 0.0) == 3
+    assert pacer.next_at(0.0) == math.inf
+    pacer.answered(0.0, quota(remaining=0))
+    pacer.refused(0.0, None, 60.0)
+    pacer.failed(0.0)
+    assert pacer.in_flight == 0
+    assert pacer.obstacle(0.0) is None
+    assert fill(pacer, 0.0) == 3
+    pacer.dropped()
+    assert pacer.in_flight == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "retry_after", "least", "most"),
+    [
+        pytest.param(None, 20.0, 20, 22, id="Retry-After"),
+        pytest.param(quota(remaining=0, reset_in=40.0), 20.0, 40, 41, id="both, and the quota is spent"),
+        pytest.param(quota(remaining=0, reset_in=40.0), None, 40, 45, id="X-RateLimit-Reset"),
+        pytest.param(
+            quota(remaining=400, reset_in=40.0), None, 0.5, 1.2, id="quota is left: the second's share"
+        ),
+        pytest.param(None, None, 0.5, 1.2, id="nothing: a back-off"),
+        pytest.param(None, 0.0, 0.5, 1.2, id="to come at once: a back-off"),
+        pytest.param(None, 0.001, 0.5, 1.2, id="to come almost at once: a back-off"),
+        pytest.param(quota(remaining=0, reset_in=40.0), 0.0, 40, 45, id="to come at once, without quota"),
+        pytest.param(None, 3_000.0, LONGEST_HOLD, LONGEST_HOLD * 1.1, id="an hour: two minutes"),
+        pytest.param(None, 31_536_000.0, 0.5, 1.2, id="a year: a back-off"),
+        pytest.param(quota(remaining=0, reset_in=-5.0), None, 0.5, 1.2, id="a reset in the past"),
+        pytest.param(quota(remaining=0, reset_in=86_400.0), None, 0.5, 1.2, id="a reset tomorrow"),
+        pytest.param(quota(limit=0, remaining=0), None, 0.5, 1.2, id="a limit of zero"),
+    ],
+)
+def test_a_refusal_holds_all_polls(
+    told: RateLimit | None, retry_after: float | None, least: float, most: float
+) -> None:
+    """Until the time that was told; what makes no sense is not slept on."""
+    for _ in range(20):
+        pacer = new()
+        pacer.sent(0.0)
+        pacer.refused(0.0, told, retry_after)
+        assert least <= pacer.next_at(0.0) <= most
+        assert pacer.obstacle(0.0) == "rate_limited"
+
+
+def test_refusals_that_follow_each_other_space_polls_out() -> None:
+    """A server that says nothing else is asked ever less often, whether it says 'at once' or nothing."""
+    for retry_after in (None, 0.0):
+        pacer, now, sent = new(), 0.0, 0
+        while now < 3600:
+            now = pacer.next_at(now)
+            pacer.sent(now)
+            pacer.refused(now, None, retry_after)
+            sent += 1
+        assert 60 <= sent <= 200
+
+
+def test_refusals_of_one_burst_count_once() -> None:
+    """A hundred of them tell what one tells."""
+    pacer = new()
+    fill(pacer, 0.0)
+    for _ in range(PLACES):
+        pacer.refused(0.1, None, None)
+    assert 0.5 <= pacer.next_at(0.1) <= 1.3
+
+
+def test_after_a_hold_polls_come_back_gradually() -> None:
+    """One, and with each good answer one more: they double with each round."""
+    pacer = new()
+    pacer.sent(0.0)
+    pacer.refused(0.0, None, 10.0)
+    now = pacer.next_at(0.0)
+    rounds = []
+    for _ in range(6):
+        sent = fill(pacer, now)
+        rounds.append(sent)
+        now += 0.1
+        for _ in range(sent):
+            pacer.answered(now, None)
+    assert rounds == [1, 2, 4, 8, 16, 32]
+    assert pacer.obstacle(now) is None
+
+
+def test_answers_to_what_was_sent_before_a_refusal_do_not_lift_the_hold() -> None:
+    """They say nothing of it: neither is it shorter, nor the re-entry less gradual."""
+    pacer = new()
+    fill(pacer, 0.0)
+    pacer.refused(0.1, None, 10.0)
+    for _ in range(PLACES - 1):
+        pacer.answered(0.2, None)
+    assert pacer.next_at(0.2) >= 10.1
+    assert pacer.obstacle(0.2) == "rate_limited"
+    assert fill(pacer, pacer.next_at(0.2)) == 1
+    assert pacer.in_flight == 1
+
+
+def test_an_outage_is_probed_ever_less_often_and_ramps_up_afterwards() -> None:
+    """With few polls in flight, from whichever tasks."""
+    pacer = new()
+    fill(pacer, 0.0)
+    for _ in range(PLACES):
+        pacer.failed(0.1)
+    assert pacer.obstacle(0.1) == "unreachable"
+    now, probes = 0.1, []
+    while now < 120:
+        now = pacer.next_at(now)
+        probes.append(now)
+        pacer.sent(now)
+        pacer.failed(now)
+    assert 24 <= len(probes) <= 60
+    assert max(b - a for a, b in itertools.pairwise(probes)) <= 5
+    now = pacer.next_at(now)
+    pacer.sent(now)
+    pacer.answered(now, None)
+    assert pacer.obstacle(now) is None
+    assert fill(pacer, now) == FEW + 1
+    assert pacer.in_flight == FEW + 1
+
+
+def test_probes_that_hang_are_few() -> None:
+    """No more than a few wait for a server that says nothing."""
+    pacer = new()
+    for _ in range(OUTAGE):
+        pacer.sent(0.0)
+        pacer.failed(0.0)
+    now = 0.0
+    while pacer.next_at(now) < math.inf:
+        now = pacer.next_at(now)
+        pacer.sent(now)
+    assert pacer.in_flight == FEW
+    pacer.failed(now + 30)
+    assert now + 30 <= pacer.next_at(now + 30) <= now + 35
+
+
+def test_a_few_failures_are_no_outage() -> None:
+    """A good answer, or a refusal, in between shows that the server is there."""
+    pacer = new()
+    for number in range(100):
+        pacer.sent(0.0)
+        pacer.failed(0.0)
+        if number % (OUTAGE - 1) == 0:
+            pacer.sent(0.0)
+            pacer.answered(0.0, None)
+    assert pacer.obstacle(0.0) is None
+    pacer.failed(0.0)
+    for _ in range(OUTAGE):
+        pacer.sent(0.0)
+        pacer.failed(0.0)
+    assert pacer.obstacle(0.0) == "unreachable"
+    pacer.sent(0.0)
+    pacer.refused(0.0, None, 1.0)
+    assert pacer.obstacle(0.0) == "rate_limited"
+
+
+def test_no_free_place_is_no_lack_of_quota() -> None:
+    """Polls that hang are not the quota's fault."""
+    pacer = Pacer(1)
+    pacer.sent(0.0)
+    pacer.answered(0.0, quota())
+    pacer.sent(10.0)
+    assert pacer.next_at(12.0) == math.inf
+    assert pacer.obstacle(12.0) is None
+
+
+def test_a_window_without_quota_is_waited_out() -> None:
+    """No further than its end is told, and after it the count begins anew."""
+    pacer = new(known=quota(remaining=0, reset_in=100.0))
+    assert pacer.obstacle(0.0) == "rate_limited"
+    assert pacer.next_at(0.0) == pytest.approx(100, abs=1)
+    assert fill(pacer, 99.0) == 0
+    assert fill(pacer, 101.0) == 1
+    assert pacer.next_at(101.0) < 102
+
+
+def test_a_limit_that_is_lowered_holds_from_then_on() -> None:
+    """What was spent counts against the new one."""
+    pacer = new(known=quota(600, 599))
+    now = 0.0
+    for _ in range(100):
+        now = pacer.next_at(now)
+        pacer.sent(now)
+        pacer.answered(now, quota(600, 500, 60.0 - now))
+    pacer.sent(now)
+    pacer.answered(now, quota(60, 0, 60.0 - now))
+    assert pacer.next_at(now) == pytest.approx(60, abs=1)
+    pacer.answered(now, quota(6000, 5000, 60.0 - now))
+    assert pacer.next_at(now + 1) < now + 2
+
+
+def test_others_who_spend_the_same_quota_slow_polls_down() -> None:
+    """What the server says remains overrides the own count."""
+    alone, shared = new(known=quota(600, 599)), new(known=quota(600, 60))
+    gaps = []
+    for pacer in (alone, shared):
+        pacer.sent(0.0)
+        gaps.append(pacer.next_at(0.0))
+    assert gaps[1] > 5 * gaps[0] > 0
+
+
+@pytest.mark.parametrize("known", [quota(), None])
+def test_a_reset_without_the_servers_clock_is_read_by_our_own(known: RateLimit | None) -> None:
+    """A rate limit that was made by hand has no `reset_in`."""
+    pacer = new(known=known)
+    in_half_a_minute = RateLimit(600, 0, datetime.now(UTC) + timedelta(seconds=30))
+    pacer.sent(0.0)
+    pacer.answered(0.0, in_half_a_minute)
+    assert pacer.next_at(1.0) == pytest.approx(30, abs=1)
+
+
+def test_a_wall_clock_that_jumps_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls go on, within a minute or so, and none is hurried."""
+    chance = random.Random(0)
+    wall = 1_800_000_000.0
+    monkeypatch.setattr(pacing.time, "time", lambda: wall)
+    pacer, now = Pacer(PLACES), 0.0
+    moments = []
+    for number in range(400):
+        wall += chance.choice([0.1, 0.1, 0.1, 3600, -3600, 45, -45])
+        upcoming = pacer.next_at(now)
+        assert upcoming - now <= pacing.LONGEST_WINDOW + 1
+        now = upcoming
+        pacer.sent(now)
+        moments.append(now)
+        reset = datetime.fromtimestamp(1_800_000_000 + 60 * (now // 60 + 1), UTC)
+        pacer.answered(now, RateLimit(600, max(0, 600 - number), reset))
+    assert most_within(moments, 1.0) <= 20
+
+
+numbers = st.one_of(
+    st.sampled_from([0, 1, -1, 10**6, 10**30, -(10**30)]), st.integers(-10, 700), st.integers()
+)
+spans = st.one_of(
+    st.none(),
+    st.sampled_from([0.0, -1.0, 1e-9, 59.5, 120.0, 1e9, -1e9, math.inf, -math.inf, math.nan]),
+    st.floats(-200, 200),
+)
+holds = st.one_of(st.none(), st.sampled_from([0.0, 1e-9, 1.0, 1e9]), st.floats(0, 1e6))
+events = st.tuples(
+    st.sampled_from(["answered", "refused", "failed", "dropped"]), numbers, numbers, spans, holds
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(events, max_size=60), st.integers(1, 200))
+@example([("answered", 10**30, 10**30, 59.5, None)] * 10, 3)
+@example([("refused", 600, 0, math.nan, 0.0)] * 30, 100)
+@example([("answered", 1, 0, 120.0, None), ("refused", 1, 0, 120.0, 1e9)] * 5, 100)
+def test_no_garbage_makes_it_sleep_for_ever_or_spin(what: list[Any], places: int) -> None:
+    """Whatever headers say, a poll goes out again in time, and refusals and failures never go out in a stream."""
+    pacer, now = Pacer(places), 0.0
+    bad: list[float] = []
+    for name, limit, remaining, reset_in, retry_after in what:
+        upcoming = pacer.next_at(now)
+        assert now <= upcoming <= now + LONGEST_HOLD * 1.1 + pacing.LONGEST_WINDOW + 2
+        now = upcoming
+        pacer.sent(now)
+        assert 0 < pacer.in_flight <= places
+        told = RateLimit(limit, remaining, EPOCH, reset_in)
+        if name == "answered":
+            pacer.answered(now, told)
+        elif name == "refused":
+            pacer.refused(now, told, retry_after)
+            bad.append(now)
+        elif name == "failed":
+            pacer.failed(now)
+        else:
+            pacer.dropped()
+        pacer.obstacle(now)
+        assert pacer.in_flight == 0
+    assert most_within(bad, 0.4) <= 2
+
+
+# A server's windows, by events
+
+
+class _Travel:
+    """Polls of a pacer that always has something to ask, on their way to a server that counts."""
+
+    def __init__(self, server: QuotaServer, pacer: Pacer) -> None:
+        self.server = server
+        self.pacer = pacer
+        self.sent: list[float] = []
+        self.refused = 0
+
+    def run(self, until: float, *, others: Callable[[float], float] | None = None) -> None:
+        """Play; `others` tells when another program calls next."""
+        server, pacer, now = self.server, self.pacer, 0.0
+        places = itertools.count()
+        travelling: list[tuple[float, int, str, Any]] = []
+        if others is not None:
+            heapq.heappush(travelling, (others(0.0), next(places), "other", None))
+        while now < until:
+            upcoming = pacer.next_at(now)
+            if travelling and travelling[0][0] <= upcoming:
+                now, _, what, load = heapq.heappop(travelling)
+                if what == "other":
+                    server.spend(now)
+                    assert others is not None
+                    heapq.heappush(travelling, (others(now), next(places), "other", None))
+                elif what == "arrives":
+                    is_let_in = server.spend(now)
+                    self.refused += not is_let_in
+                    back = now + server.chance.uniform(*server.latency)
+                    heapq.heappush(travelling, (back, next(places), "answers", (is_let_in, self._told(back))))
+                elif load[0]:
+                    pacer.answered(now, load[1])
+                else:
+                    pacer.refused(now, load[1], None)
+            else:
+                now = upcoming
+                pacer.sent(now)
+                self.sent.append(now)
+                there = now + server.chance.uniform(*server.latency)
+                heapq.heappush(travelling, (there, next(places), "arrives", None))
+
+    def _told(self, now: float) -> RateLimit:
+        server = self.server
+        reset = server.rounding(server.wall + server._window_end)
+        left = max(0, server.limit - server._used)
+        return RateLimit(server.limit, left, datetime.fromtimestamp(reset, UTC), reset - server.wall - now)
+
+
+LIMITS = st.one_of(st.sampled_from([30, 31, 60, 300, 600, 1000, 3000]), st.integers(30, 2000))
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    LIMITS,
+    st.sampled_from(["call", "clock"]),
+    st.sampled_from([math.floor, math.ceil]),
+    st.floats(0, 60),
+    st.floats(0, 0.3),
+)
+@example(30, "call", math.ceil, 0.0, 0.0)
+@example(600, "clock", math.floor, 59.9, 0.05)
+def test_alone_it_is_never_refused_when_all_polls_travel_alike(
+    limit: int, aligned: Any, rounding: Any, phase: float, latency: float
+) -> None:
+    """No more than the limit in a window, and than a thirtieth of it in any second."""
+    server = QuotaServer(limit, aligned=aligned, rounding=rounding, phase=phase, latency=(latency, latency))
+    travel = _Travel(server, Pacer(PLACES))
+    travel.run(200.0)
+    assert travel.refused <= FEW + 0.02 * len(travel.sent), "but for the first, before anything was known"
+    assert most_within(travel.sent[FEW:], 1.0) <= limit // 30 + 1
+    assert most_within(travel.sent[FEW:], 1.0) <= max(1, limit / 30)
+    if aligned == "call" and rounding is math.ceil:
+        assert most_within(travel.sent[FEW:], 59.0) <= limit
+    assert len(travel.sent) >= limit, "it does use the quota"
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    LIMITS, st.sampled_from(["call", "clock"]), st.sampled_from([math.floor, math.ceil]), st.integers(0, 99)
+)
+def test_alone_it_is_hardly_ever_refused_when_travel_times_waver(
+    limit: int, aligned: Any, rounding: Any, seed: int
+) -> None:
+    """At most one in fifty, over some minutes."""
+    server = QuotaServer(
+        limit, aligned=aligned, rounding=rounding, latency=(0.01, 0.1), phase=seed / 2, seed=seed
+    )
+    travel = _Travel(server, Pacer(PLACES))
+    travel.run(300.0)
+    assert travel.refused <= FEW + 0.02 * len(travel.sent)
+    assert len(travel.sent) >= 2 * limit
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from([300, 600, 3000]),
+    st.floats(0.1, 0.7),
+    st.sampled_from(["call", "clock"]),
+    st.integers(0, 99),
+)
+def test_beside_another_program_few_polls_are_refused(
+    limit: int, share: float, aligned: Any, seed: int
+) -> None:
+    """Although it knows of the other only by what remains."""
+    server = QuotaServer(limit, aligned=aligned, latency=(0.01, 0.1), phase=seed / 2, seed=seed)
+    chance = random.Random(seed)
+    travel = _Travel(server, Pacer(PLACES))
+    rate = share * limit / 60
+    travel.run(600.0, others=lambda now: now + chance.expovariate(rate))
+    assert travel.refused <= FEW + 0.05 * len(travel.sent)
+    assert len(travel.sent) > 0.2 * limit * 10
+
+
+# Through the engine
+
+
+def wait_for_all(server: Any, count: int, timeout: float | None = None, **options: Any) -> tuple[Any, float]:
+    """Wait for many tasks in virtual time; return the outcomes and how long that took."""
+
+    async def main() -> tuple[Any, float]:
+        client = ScriptedStream(server, **options)
+        begun = client.engine.now()
+        outcomes = await client.wait_for_tasks(map(str, range(count)), 1.0, timeout)
+        took = client.engine.now() - begun
+        assert_rests(client.engine)
+        return outcomes, took
+
+    return in_virtual_time(main())
+
+
+@pytest.mark.parametrize("rounding", [math.floor, math.ceil], ids=["rounded down", "rounded up"])
+@pytest.mark.parametrize("aligned", ["call", "clock"])
+@pytest.mark.parametrize("limit", [60, 600, 6000])
+def test_waits_beyond_the_quota_stretch_evenly_and_all_end(limit: int, aligned: Any, rounding: Any) -> None:
+    """Nothing is lost, hardly anything refused, and no wait starves."""
+    count = limit // 6
+    server = QuotaServer(
+        limit, aligned=aligned, rounding=rounding, latency=(0.01, 0.05), phase=41.7, duration=lambda _: 5.0
+    )
+    outcomes, took = wait_for_all(server, count)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert server.refused <= FEW + 0.02 * len(server.sent)
+    assert took <= 30
+    polls = [outcome.polls for outcome in outcomes.values()]
+    assert max(polls) <= 6 + server.refused
+
+
+def test_a_hundred_waits_under_streams_own_rule() -> None:
+    """600 polls a minute, 20 a second, tasks of 5 seconds: all complete within 20 s, hardly any refused."""
+    server = QuotaServer(600, latency=(0.005, 0.02), duration=lambda _: 5.0)
+    outcomes, took = wait_for_all(server, 100, 60.0)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert took <= 20
+    assert server.refused <= 0.02 * len(server.sent)
+
+
+def test_who_has_waited_longest_for_a_poll_goes_first() -> None:
+    """Under a tight quota each task gets its turn before any gets another."""
+    server = QuotaServer(300, latency=(0.02, 0.02))
+    order: list[str] = []
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        order.append(task_id)
+        return await server(task_id, limit)
+
+    wait_for_all(fetch, 50, 200.0)
+    turns = order[50 : 50 * (len(order) // 50 - 1)]
+    rounds = [turns[at : at + 50] for at in range(0, len(turns), 50)]
+    assert len(rounds) > 5
+    for each in rounds[:-1]:
+        assert len(set(each)) >= 48, "but for a refused one, which comes back a little later"
+
+
+def test_without_pacing_polls_go_out_as_they_are_due() -> None:
+    """`pacing=False` leaves only the number of places."""
+    server = QuotaServer(60, duration=lambda _: 2.0)
+    outcomes, _ = wait_for_all(server, 50, 5.0, pacing=False, max_connections=30)
+    assert server.refused > 50
+    assert server.most_in_flight == 30
+    assert any(not outcome.ok for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["told", "not told"])
+def test_a_second_program_on_the_same_quota_costs_few_refusals(*, says: bool) -> None:
+    """And nothing is lost, also when answers tell nothing of the quota."""
+
+    async def main() -> tuple[Any, QuotaServer]:
+        server = QuotaServer(600, latency=(0.01, 0.05), duration=lambda _: 60.0, says=says)
+        client = ScriptedStream(server)
+        loop = asyncio.get_running_loop()
+
+        async def other() -> None:
+            while True:
+                await asyncio.sleep(0.2)
+                server.spend(loop.time())
+
+        beside = asyncio.create_task(other())
+        outcomes = await client.wait_for_tasks(map(str, range(30)), 1.0, None)
+        beside.cancel()
+        await asyncio.wait([beside])
+        assert_rests(client.engine)
+        return outcomes, server
+
+    outcomes, server = in_virtual_time(main())
+    assert all(outcome.ok for outcome in outcomes.values())
+    if says:
+        assert server.refused < 0.05 * len(server.sent)
+
+
+def test_ten_thousand_waits_start_with_a_few_polls() -> None:
+    """Never more in flight than there are places."""
+    server = ByTime(lambda _: 3.0, latency=0.05)
+
+    async def main() -> None:
+        client = ScriptedStream(server, max_connections=20)
+        call = asyncio.create_task(client.wait_for_tasks(map(str, range(2_000)), 1.0, None))
+        await asyncio.sleep(0.04)
+        assert len(server.polls) == FEW
+        outcomes = await call
+        assert all(outcome.ok for outcome in outcomes.values())
+        assert_rests(client.engine)
+
+    in_virtual_time(main())
+    assert server.most_in_flight == 20
+
+
+class Away:
+    """A server that is away for a while: it resets, refuses or hangs."""
+
+    def __init__(self, answer: Exception | Hang, begin: float, end: float, duration: float = 3600.0) -> None:
+        self.answer = answer
+        self.begin, self.end = begin, end
+        self.server = ByTime(lambda _: duration, latency=0.02)
+        self.missed: list[float] = []
+
+    async def __call__(self, task_id: str, limit: float) -> Any:
+        now = asyncio.get_running_loop().time()
+        if not self.begin <= now < self.end:
+            return await self.server(task_id, limit)
+        self.missed.append(now)
+        if isinstance(self.answer, Hang):
+            await asyncio.sleep(min(limit, self.answer))
+            raise StreamTransportException("timeout")
+        raise self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "most"),
+    [
+        pytest.param(StreamTransportException("connection_reset"), 150, id="it resets"),
+        pytest.param(StreamApiException(status_code=503), 150, id="it is overloaded"),
+        pytest.param(Hang(30), 120, id="it hangs"),
+        pytest.param(StreamRateLimitException(retry_after=timedelta(seconds=20)), 130, id="it refuses"),
+        pytest.param(
+            StreamApiException(status_code=503, _hold=timedelta(seconds=20)), 130, id="503 with a time"
+        ),
+        pytest.param(StreamRateLimitException(retry_after=timedelta(0)), 140, id="it says to come at once"),
+    ],
+)
+def test_an_outage_is_outlived_with_few_polls(answer: Any, most: int) -> None:
+    """Two hundred waits outlive a minute of it, and ask seldom in the meantime."""
+    server = Away(answer, 5.5, 65.5, duration=70.0)
+    outcomes, took = wait_for_all(server, 200)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert took < 120
+    assert len(server.missed) <= most
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (StreamTransportException("connection_reset"), "unreachable"),
+        (StreamApiException(status_code=502), "unreachable"),
+        (StreamRateLimitException(), "rate_limited"),
+        (StreamApiException(status_code=503, _hold=timedelta(seconds=100)), "rate_limited"),
+    ],
+    ids=["reset", "502", "429", "503 with a time"],
+)
+def test_a_timeout_tells_what_held_the_polls_back(answer: Any, reason: str) -> None:
+    """Also on waits that were not polled themselves while it lasted."""
+    outcomes, _ = wait_for_all(Away(answer, 5.5, math.inf), 200, 20.0)
+    errors = [outcome.exception() for outcome in outcomes.values()]
+    assert all(isinstance(error, StreamWaitTimeoutException) for error in errors)
+    reasons = [error.reason for error in errors if isinstance(error, StreamWaitTimeoutException)]
+    assert reasons == [reason] * 200
+
+
+def test_a_timeout_of_a_wait_that_the_quota_did_not_reach_says_so() -> None:
+    """The quota, not the task, ate the time; where it bears the polls, it is the task."""
+    outcomes, _ = wait_for_all(QuotaServer(60), 200, 30.0)
+    errors: list[Any] = [outcome.exception() for outcome in outcomes.values()]
+    assert {error.reason for error in errors if not error.polls} == {"rate_limited"}
+    outcomes, _ = wait_for_all(QuotaServer(6000), 10, 30.0)
+    errors = [outcome.exception() for outcome in outcomes.values()]
+    assert {error.reason for error in errors} == {"still_running"}
+
+
+def test_a_hung_server_is_not_taken_for_a_lack_of_quota() -> None:
+    """Waits that found no place while others hung say that the server was away."""
+
+    async def main() -> None:
+        script = Script("running", Hang(3600))
+        known = quota()
+
+        async def fetch(task_id: str, limit: float) -> Any:
+            response = await script(task_id, limit)
+            return type(response)(response.data, 200, {}, known)
+
+        client = ScriptedStream(fetch, max_connections=2)
+        with pytest.raises(StreamWaitTimeoutException):
+            await client.wait_for_task("first", timeout=0)
+        outcomes = await client.wait_for_tasks(map(str, range(10)), timeout=5)
+        errors: list[Any] = [outcome.exception() for outcome in outcomes.values()]
+        assert {error.reason for error in errors} == {"unreachable"}
+        assert_rests(client.engine)
+
+    in_virtual_time(main())
+
+
+def test_a_limit_that_is_lowered_at_run_time_loses_nothing() -> None:
+    """It costs a few refusals, and the polls are spread by the new one."""
+
+    async def main() -> QuotaServer:
+        server = QuotaServer(6000, latency=(0.02, 0.02), duration=lambda _: 90.0)
+        client = ScriptedStream(server)
+        asyncio.get_running_loop().call_later(20, setattr, server, "limit", 600)
+        outcomes = await client.wait_for_tasks(map(str, range(60)), 1.0, None)
+        assert all(outcome.ok for outcome in outcomes.values())
+        assert_rests(client.engine)
+        return server
+
+    server = in_virtual_time(main())
+    assert server.refused <= 0.02 * len(server.sent)
+
+
+def test_cancelled_waits_give_back_what_they_held() -> None:
+    """Places in flight are free again, whenever waits are cancelled."""
+
+    async def main() -> None:
+        chance = random.Random(1)
+        server = QuotaServer(600, latency=(0.05, 0.5))
+        client = ScriptedStream(server, max_connections=10)
+        for _ in range(30):
+            call = asyncio.create_task(client.wait_for_tasks(map(str, range(20)), 1.0, None))
+            await asyncio.sleep(chance.uniform(0, 3))
+            call.cancel()
+            await asyncio.wait([call])
+            assert_rests(client.engine)
+
+    in_virtual_time(main())
+
+
+@pytest.mark.looptime
+async def test_one_look_waits_out_a_hold() -> None:
+    """`timeout=0` has no deadline: it takes its look as soon as the client may look again."""
+    client = ScriptedStream(Script(StreamRateLimitException(retry_after=timedelta(seconds=20)), "completed"))
+    begun = client.engine.now()
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await client.wait_for_task("a", timeout=0)
+    assert info.value.reason == "rate_limited"
+    assert await client.wait_for_task("b", timeout=0) == {}
+    assert 20 <= client.engine.now() - begun <= 22
+    assert_rests(client.engine)
