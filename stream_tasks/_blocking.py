@@ -362,4 +362,4 @@ class Stream:
                 yield item
         finally:
             # An iterator dropped half-way may be collected anywhere, even in the loop's own thread.
-            self._loop.schedule(source.aclose())
+            self._loop.schedule(source.aclose)

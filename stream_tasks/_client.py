@@ -547,27 +547,17 @@ class AsyncStream:
         pulled: dict[Waiter, str | StartedTask[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
-        async def pull() -> None:
-            rest = aiter(source)
-            for number in count(1):
-                if number % STRIDE == 0:
-                    await anyio.lowlevel.checkpoint()
-                if room is not None:
-                    await room.acquire()
-                try:
-                    task = await anext(rest)
-                except StopAsyncIteration:
-                    return
-                task_id, _ = resolve(task, None, name="each of tasks")
-                waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
-                pulled[waiter] = task
-                if task_id is None:
-                    batch.put(waiter)
-                else:
-                    batch.add(waiter)
+        def begin(task: str | StartedTask[Any]) -> None:
+            task_id, _ = resolve(task, None, name="each of tasks")
+            waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
+            pulled[waiter] = task
+            if task_id is None:
+                batch.put(waiter)
+            else:
+                batch.add(waiter)
 
         # No task group: one must not stay open while the caller's code runs.
-        pulling = asyncio.create_task(pull())
+        pulling = asyncio.create_task(_pull(source, room, begin))
         pulling.add_done_callback(lambda _: batch.wake())
         try:
             while not pulling.done() or len(batch):
@@ -676,6 +666,20 @@ def _weakly(look: Fetch) -> Fetch:
         return await cast("Fetch", method())(task_id, limit)
 
     return fetch
+
+
+async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:
+    """Take from `source` as there is room, and give other coroutines their turn."""
+    rest = aiter(source)
+    for number in count(1):
+        if number % STRIDE == 0:
+            await anyio.lowlevel.checkpoint()
+        if room is not None:
+            await room.acquire()
+        try:
+            begin(await anext(rest))
+        except StopAsyncIteration:
+            return
 
 
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import selectors
 import threading
 import weakref
 from queue import SimpleQueue
@@ -22,6 +23,34 @@ T = TypeVar("T")
 
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _left_to_the_parent: list[Any] = []
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that a forked child can let go of without touching what the parent uses."""
+
+    def __init__(self) -> None:
+        self._is_left = False
+        self._files = selectors.DefaultSelector()
+        super().__init__(self._files)
+
+    def leave(self) -> None:
+        """Point all its files at nothing: whatever is collected here then reaches no socket of the parent."""
+        self._is_left = True
+        nothing = os.open(os.devnull, os.O_RDWR)
+        files = [key.fd for key in self._files.get_map().values()]
+        if hasattr(selectors, "EpollSelector"):  # pragma: no branch - on Linux
+            # Parent and child share what it watches; a kqueue is not inherited.
+            files.append(self._files.fileno())
+        for file in files:
+            os.dup2(nothing, file, inheritable=False)
+        os.close(nothing)
+
+    def is_closed(self) -> bool:
+        return self._is_left or super().is_closed()
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._is_left:  # pragma: no branch - the last words of a process, after coverage's
+            super().call_exception_handler(context)
 
 
 class LoopThread:
@@ -99,10 +128,10 @@ class LoopThread:
 
         return call
 
-    def schedule(self, work: Awaitable[None]) -> None:
-        """Run `work` without waiting for it, if the loop is still there."""
+    def schedule(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run what `function` makes without waiting for it, if the loop is still there."""
         if not self.is_closed:
-            self._post(asyncio.ensure_future, work)
+            self._post(lambda: asyncio.ensure_future(function()))
 
     def _post(self, callback: Callable[..., object], *args: Any) -> None:
         """Call something on the loop, unless that has ended."""
@@ -153,6 +182,8 @@ class LoopThread:
     def _forget(self) -> None:
         """Begin anew in a forked child; what the parent uses is kept, but not touched."""
         if self._loop is not None:
+            if isinstance(self._loop, _Loop):
+                self._loop.leave()
             _left_to_the_parent.append((self._loop, self._thread))
         self._loop = self._thread = None
         self._lock = threading.Lock()
@@ -168,7 +199,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
-        return asyncio.new_event_loop()
+        return _Loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
 

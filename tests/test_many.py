@@ -310,7 +310,8 @@ async def test_operations_are_typed_and_those_done_at_once_come_at_once() -> Non
 async def test_an_empty_source_ends_at_once() -> None:
     """It makes no request."""
     script = Script("running")
-    assert [o async for o in ScriptedStream(script).as_completed([])] == []
+    nothing: list[str] = []
+    assert [o async for o in ScriptedStream(script).as_completed(nothing)] == []
     assert [o async for o in ScriptedStream(script).as_completed(generator())] == []
     assert not script.polls
 
@@ -408,7 +409,7 @@ async def leave_by_break(outcomes: Any) -> None:
 
 
 async def leave_by_error(outcomes: Any) -> None:
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError):  # noqa: PT012 - the loop is what is tested
         async with aclosing(outcomes) as found:
             async for outcome in found:
                 raise LookupError(outcome.task_id)
@@ -421,14 +422,14 @@ async def leave_by_dropping(outcomes: Any) -> None:
 
 
 async def leave_by_timeout(outcomes: Any) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError):  # noqa: PT012 - the loop is what is tested
         async with asyncio.timeout(1.25):
             async for _ in outcomes:
                 pass
 
 
 async def leave_by_fail_after(outcomes: Any) -> None:
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError):  # noqa: PT012 - the loop is what is tested
         with anyio.fail_after(1.25):
             async for _ in outcomes:
                 pass
@@ -553,7 +554,7 @@ async def test_an_error_of_the_source_reaches_the_caller(
     client = ScriptedStream(ByTime(seconds))
     source: Any = broken if gap is None else broken.after(gap)
     found = []
-    with pytest.raises(LookupError, match="no more"):
+    with pytest.raises(LookupError, match="no more"):  # noqa: PT012 - the loop is what is tested
         async for outcome in client.as_completed(source, max_waiting=max_waiting):
             found.append(outcome.task_id)
             await asyncio.sleep(body)
@@ -571,7 +572,7 @@ async def test_a_bad_item_in_the_source_reaches_the_caller(
 ) -> None:
     """As it is pulled; it stops the rest."""
     client = ScriptedStream(ByTime(seconds))
-    with pytest.raises(error):
+    with pytest.raises(error):  # noqa: PT012 - the loop is what is tested
         async for _ in client.as_completed(["0", item, "5"], max_waiting=1):
             await asyncio.sleep(body)
     assert_rests(client.engine)
@@ -710,7 +711,7 @@ def test_a_blocking_loop_left_half_way_stops_the_rest(how: str) -> None:
         tasks = [server.add_task(statuses=()), *(server.add_task(never=True) for _ in range(20))]
         outcomes: Any = client.as_completed(tasks, 0.05)
         if how == "error":
-            with pytest.raises(LookupError):
+            with pytest.raises(LookupError):  # noqa: PT012 - the loop is what is tested
                 for _ in outcomes:
                     raise LookupError
         elif how == "break":
@@ -737,7 +738,7 @@ def test_an_error_of_a_blocking_source_reaches_the_caller() -> None:
         with pytest.raises(LookupError, match="no more"):
             list(client.as_completed(Broken(task_id, error=LookupError("no more")), 0.05))
         with pytest.raises(TypeError, match="must be a task id"):
-            list(client.as_completed([task_id, 7], 0.05))  # type: ignore[list-item]
+            list(client.as_completed([task_id, 7], 0.05))  # type: ignore[arg-type]
         _until_it_rests(client)
 
 

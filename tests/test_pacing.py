@@ -104,9 +104,7 @@ def test_without_pacing_only_the_places_count() -> None:
         pytest.param(None, 20.0, 20, 22, id="Retry-After"),
         pytest.param(quota(remaining=0, reset_in=40.0), 20.0, 40, 41, id="both, and the quota is spent"),
         pytest.param(quota(remaining=0, reset_in=40.0), None, 40, 45, id="X-RateLimit-Reset"),
-        pytest.param(
-            quota(remaining=400, reset_in=40.0), None, 0.5, 1.2, id="quota is left: the second's share"
-        ),
+        pytest.param(quota(remaining=400, reset_in=40.0), None, 0.5, 1.2, id="quota is left"),
         pytest.param(None, None, 0.5, 1.2, id="nothing: a back-off"),
         pytest.param(None, 0.0, 0.5, 1.2, id="to come at once: a back-off"),
         pytest.param(None, 0.001, 0.5, 1.2, id="to come almost at once: a back-off"),
@@ -298,7 +296,7 @@ def test_a_wall_clock_that_jumps_does_no_harm(monkeypatch: pytest.MonkeyPatch) -
     """Polls go on, within a minute or so, and none is hurried."""
     chance = random.Random(0)
     wall = 1_800_000_000.0
-    monkeypatch.setattr(pacing.time, "time", lambda: wall)
+    monkeypatch.setattr("time.time", lambda: wall)
     pacer, now = Pacer(PLACES), 0.0
     moments = []
     for number in range(400):
@@ -333,7 +331,7 @@ events = st.tuples(
 @example([("refused", 600, 0, math.nan, 0.0)] * 30, 100)
 @example([("answered", 1, 0, 120.0, None), ("refused", 1, 0, 120.0, 1e9)] * 5, 100)
 def test_no_garbage_makes_it_sleep_for_ever_or_spin(what: list[Any], places: int) -> None:
-    """Whatever headers say, a poll goes out again in time, and refusals and failures never go out in a stream."""
+    """Whatever headers say, a poll goes out again in time, and never into a stream of refusals."""
     pacer, now = Pacer(places), 0.0
     bad: list[float] = []
     for name, limit, remaining, reset_in, retry_after in what:
@@ -407,6 +405,8 @@ class _Travel:
         return RateLimit(server.limit, left, datetime.fromtimestamp(reset, UTC), reset - server.wall - now)
 
 
+ALIGNED = st.sampled_from(["call", "clock"])
+ROUNDED = st.sampled_from([math.floor, math.ceil])
 LIMITS = st.one_of(st.sampled_from([30, 31, 60, 300, 600, 1000, 3000]), st.integers(30, 2000))
 
 

@@ -1,6 +1,7 @@
 """Many waiters, one task: it is polled as often as the most eager of them needs, in virtual time."""
 
 import asyncio
+import itertools
 import math
 import random
 from contextlib import aclosing
@@ -391,7 +392,7 @@ async def _play(seed: int) -> None:
     assert server.most_in_flight <= client._connections.max_connections
     for task_id in durations:
         moments = [at for at, polled in server.polls if polled == task_id]
-        assert all(b - a >= 0 for a, b in zip(moments, moments[1:], strict=False))
+        assert all(b - a >= 0 for a, b in itertools.pairwise(moments))
     await asyncio.sleep(0)
     assert not tasks_left()
     assert_rests(client.engine)

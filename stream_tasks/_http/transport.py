@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 import ssl
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
@@ -160,6 +161,8 @@ class Transport:
     async def _open(self) -> aiohttp.ClientSession:
         self._lifetime = _lifetime(self._connections, self._headers)
         self._session = await anext(self._lifetime)
+        # Not __del__: in a cycle of garbage the session's own could come first.
+        weakref.finalize(self, _drop, self._loop, self._session).atexit = False
         return self._session
 
     async def aclose(self) -> None:
@@ -167,15 +170,15 @@ class Transport:
         if self._lifetime is not None:
             await self._lifetime.aclose()
 
-    def __del__(self) -> None:
-        # A loop that was closed without ceremony has left the session open, and aiohttp would complain.
-        if self._loop.is_closed() and self._lifetime is not None and self._session is not None:
-            connector = self._session.connector
-            self._session.detach()
-            if connector is not None:
-                # On a closed loop there is nothing to wait for: its one step is all of it.
-                with contextlib.suppress(StopIteration):
-                    next(connector.close().__await__())
+
+def _drop(loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
+    """Let go of a session whose loop was closed without ceremony: aiohttp would complain."""
+    connector = session.connector
+    if loop.is_closed() and connector is not None:
+        session.detach()
+        # On a closed loop there is nothing to wait for: its one step is all of it.
+        with contextlib.suppress(StopIteration):
+            next(connector.close().__await__())
 
 
 async def _lifetime(
