@@ -10,7 +10,6 @@ import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from itertools import count
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -150,6 +149,7 @@ class AsyncStream:
             ssl_context=check_instance("ssl_context", ssl_context, ssl.SSLContext),
             trust_env=bool(trust_env),
         )
+        _json.prepare()  # here, rather than while the first answer waits
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._pacer = Pacer if pacing else Unpaced
         self._session = check_instance("session", session, aiohttp.ClientSession)
@@ -671,8 +671,10 @@ def _weakly(look: Fetch) -> Fetch:
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:
     """Take from `source` as there is room, and give other coroutines their turn."""
     rest = aiter(source)
-    for number in count(1):
-        if number % STRIDE == 0:
+    taken = 0
+    while True:
+        taken += 1
+        if taken % STRIDE == 0:
             await anyio.lowlevel.checkpoint()
         if room is not None:
             await room.acquire()

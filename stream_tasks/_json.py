@@ -9,8 +9,8 @@ The rules:
 - texts, integers and booleans are never converted into each other;
 - a mapping of per-item outcomes is the whole payload, not a key of it.
 
-cattrs is imported, and its converters are made, when the first answer is decoded: importing the
-package should cost little more than importing aiohttp.
+cattrs is imported, and its converters are made, with the first client: importing the package should
+cost little more than importing aiohttp.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import cattrs
 
-__all__ = ["dumps", "loads", "structure", "structure_task"]
+__all__ = ["dumps", "loads", "prepare", "structure", "structure_task"]
 
 T = TypeVar("T")
 
@@ -187,6 +187,11 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
 @functools.cache
 def _task_hook() -> Callable[[Any, type[Task]], Task]:
     return _converter().get_structure_hook(Task)
+
+
+def prepare() -> None:
+    """Do what decoding needs to be done once."""
+    _task_hook()
 
 
 def structure(value: Any, kind: type[T], *, path: str = "$") -> T:

@@ -182,7 +182,7 @@ class LoopThread:
     def _forget(self) -> None:
         """Begin anew in a forked child; what the parent uses is kept, but not touched."""
         if self._loop is not None:
-            if isinstance(self._loop, _Loop):
+            if isinstance(self._loop, _Loop):  # pragma: no branch - uvloop's cannot
                 self._loop.leave()
             _left_to_the_parent.append((self._loop, self._thread))
         self._loop = self._thread = None

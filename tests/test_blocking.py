@@ -693,9 +693,10 @@ def test_an_interrupt_that_comes_with_the_result() -> None:
 
 
 SCRIPT = """
-import asyncio, gc, json, os, signal, sys, threading, time, warnings
+import asyncio, gc, json, logging, os, signal, sys, threading, time, warnings
 from stream_tasks import Stream, StreamTransportException
 
+logging.getLogger("asyncio").setLevel("ERROR")  # that a busy machine is slow is no complaint
 SETTINGS = json.loads(os.environ["SETTINGS"])
 
 def make():

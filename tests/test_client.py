@@ -423,7 +423,7 @@ async def test_a_failure_shows_no_secret(
             server.api_key,
             server.api_secret,
             base_url=server.url,
-            request_timeout=0.1,
+            request_timeout=0.3,
             session=session if is_injected else None,
         )
         async with client:
@@ -1315,3 +1315,18 @@ def test_nothing_but_the_needed_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+async def test_what_cannot_be_called_or_decoded_to_is_refused_before_any_request(
+    server: FakeStream, client: AsyncStream
+) -> None:
+    """The parameter is named."""
+    with pytest.raises(TypeError, match="on_update must be callable, not int"):
+        await client.wait_for_task("t", on_update=5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="on_outcome must be callable, not int"):
+        await client.wait_for_tasks(["t"], on_outcome=5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="result_type must be a class, not 'x'"):
+        await client.wait_for_task("t", result_type="x")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="result_type must be a class, not 5"):
+        await client.start_task("POST", "/x", result_type=5)  # type: ignore[call-overload]
+    assert not server.requests

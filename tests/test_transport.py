@@ -746,9 +746,10 @@ async def test_cookies_are_not_kept() -> None:
 
 
 SCRIPT = """
-import asyncio, gc, json, os, sys
+import asyncio, gc, json, logging, os, sys
 from stream_tasks import AsyncStream
 
+logging.getLogger("asyncio").setLevel("ERROR")  # that a busy machine is slow is no complaint
 SETTINGS = json.loads(os.environ["SETTINGS"])
 
 def make():

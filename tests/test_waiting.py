@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from contextlib import aclosing, suppress
 
 import anyio
@@ -17,6 +18,9 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     Task,
 )
+from stream_tasks._backoff import as_backoff
+from stream_tasks._waiting.poller import AT_A_TIME
+from stream_tasks._waiting.polling import Waiter
 
 pytestmark = pytest.mark.looptime
 
@@ -138,9 +142,14 @@ async def test_a_timeout_of_zero_says_what_the_one_look_met() -> None:
     assert info.value.reason == "unreachable"
 
 
+CUT_OFF = StreamTransportException("tls_handshake_failed")
+CUT_OFF.__cause__ = ssl.SSLEOFError()
+
+
 @pytest.mark.parametrize(
     "moment",
     [
+        CUT_OFF,
         StreamTransportException("connection_reset"),
         StreamTransportException("timeout"),
         StreamTransportException("dns_failure"),
@@ -396,3 +405,30 @@ async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
     await orphan
     assert not script.polls
     assert engine._pacer.in_flight == 0
+
+
+async def test_thousands_of_waits_begin_some_at_a_time() -> None:
+    """Between them the loop has time for others; a wait that is cancelled meanwhile takes no turn."""
+    script = Script("completed")
+    engine = poller(script)
+    waits = [
+        asyncio.create_task(engine.wait(waiter(engine, task_id=str(number))))
+        for number in range(3 * AT_A_TIME)
+    ]
+    await asyncio.sleep(0)
+    assert len(engine._watches) <= AT_A_TIME
+    waits[-1].cancel()
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert isinstance(ended.pop(), asyncio.CancelledError)
+    assert all(isinstance(task, Task) and task.is_completed for task in ended)
+    assert not tasks_left()
+    assert not engine._turns
+
+
+async def test_a_wait_ends_once() -> None:
+    """What comes after the end changes nothing."""
+    mine = Waiter("t", as_backoff(1.0), 60.0, 0.0)
+    mine.finish(LookupError("first"))
+    mine.finish(LookupError("second"))
+    with pytest.raises(LookupError, match="first"):
+        mine.final(0.0)

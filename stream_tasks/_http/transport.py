@@ -133,7 +133,7 @@ class Transport:
         """
         session = self._session or await self._open()
         if session.closed:
-            raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the session is closed")
+            raise RuntimeError("the session is closed")
         timeout = self._timeout
         if limit < self._connections.request_timeout:
             timeout = self._connections.timeout(limit)
@@ -142,8 +142,9 @@ class Transport:
             # An explicit type, since aiohttp would guess octet-stream for bytes.
             own = options.get("headers", {})
             options = options | {"data": body, "headers": own | {"Content-Type": "application/json"}}
-        if method not in _SAFE and self._lifetime is not None:
-            options = options | {"middlewares": (_send_once,)}
+        if method not in _SAFE:
+            # What is given for one request takes the place of the session's own.
+            options = options | {"middlewares": (*getattr(session, "_middlewares", ()), _send_once)}
         try:
             url = URL(self._origin + target, encoded=True)
             response = await session.request(method, url, timeout=timeout, **options)

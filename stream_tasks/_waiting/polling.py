@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
@@ -52,11 +53,20 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
             return waited >= not_found_grace
         return failure.status_code < _SERVER_ERROR and failure.status_code not in _PASSING
     if isinstance(failure, StreamTransportException):
-        return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED
+        return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED and not _was_cut_off(failure)
     if isinstance(failure, StreamDecodeException):
         # A cut or foreign body is a bad moment; JSON of another shape comes again.
         return failure.path is not None
     return True
+
+
+def _was_cut_off(failure: BaseException | None) -> bool:
+    """Whether the other side left in the middle of a handshake, rather than failing it."""
+    while failure is not None:
+        if isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return True
+        failure = failure.__cause__
+    return False
 
 
 def is_not_found(failure: Exception) -> bool:
