@@ -33,6 +33,14 @@ def test_the_readmes_examples_run(
     server.add_task(ids[0], result={"url": "https://example.com/export"})
     server.add_task(ids[1], error=TaskFailure("ImportFailed", "bad rows"))
     server.fail_items("messaging:general")
+    for operation in (
+        "export_channels",
+        "delete_channels",
+        "delete_users",
+        "deactivate_users",
+        "export_users",
+    ):
+        server.script_operation(operation, times=9, statuses=[])
     exec(compile(example, "README.rst", "exec"), {"__name__": "__main__"})
 
 
