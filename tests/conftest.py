@@ -7,9 +7,13 @@ import aiohttp
 import pytest
 from aioresponses import aioresponses, core
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 from stream_tasks import AsyncStream, Stream
 from stream_tasks.testing import FakeStream
+
+settings.register_profile("quick", max_examples=50)
+settings.load_profile("quick")
 
 
 def pytest_configure() -> None:

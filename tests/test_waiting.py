@@ -409,7 +409,7 @@ async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
 
 async def test_thousands_of_waits_begin_some_at_a_time() -> None:
     """Between them the loop has time for others; a wait that is cancelled meanwhile takes no turn."""
-    script = Script("completed")
+    script = Script("completed", latency=0.01)
     engine = poller(script)
     waits = [
         asyncio.create_task(engine.wait(waiter(engine, task_id=str(number))))

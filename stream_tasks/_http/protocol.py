@@ -45,6 +45,7 @@ API_PREFIX: Final = "/api/v2"
 _LIMIT: Final = istr("X-RateLimit-Limit")
 _REMAINING: Final = istr("X-RateLimit-Remaining")
 _RESET: Final = istr("X-RateLimit-Reset")
+_DATE: Final = istr("Date")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
 _FIRST_ERROR = 300
@@ -233,12 +234,18 @@ def parse_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     if limit is None:
         return None
     try:
-        count, remaining, reset = _count(limit), _count(headers[_REMAINING]), _count(headers[_RESET])
-        return RateLimit(
-            count, remaining, datetime.fromtimestamp(reset, UTC), reset - _server_time(headers.get("Date"))
-        )
+        count, reset, when = _window(limit, headers[_RESET])
+        remaining = _count(headers[_REMAINING])
+        return RateLimit(count, remaining, when, reset - _server_time(headers.get(_DATE)))
     except (KeyError, ValueError, OverflowError, OSError):
         return None
+
+
+@lru_cache(maxsize=8)
+def _window(limit: str, reset: str) -> tuple[int, int, datetime]:
+    """Read what all answers of one window share."""
+    end = _count(reset)
+    return _count(limit), end, datetime.fromtimestamp(end, UTC)
 
 
 def _count(text: str) -> int:

@@ -103,7 +103,9 @@ class Poller:
                     break
                 await self._news(waiter)
         finally:
-            await self._depart(waiter)
+            orphan = self.leave(waiter)
+            if orphan is not None:
+                await _unwound(orphan)
         return waiter.final(self.now())
 
     async def _call(self, on_update: OnUpdate, waiter: Waiter) -> None:
@@ -125,19 +127,24 @@ class Poller:
                     break
                 await self._news(waiter)
         finally:
-            await self._depart(waiter)
+            orphan = self.leave(waiter)
+            if orphan is not None:
+                await _unwound(orphan)
         waiter.final(self.now())
 
     async def _turn(self) -> None:
-        """Let thousands of waits that begin at once begin some at a time, so that the loop stays free."""
-        if not self._begun:
-            self._loop.call_soon(self._next_turn)
-        elif self._begun >= AT_A_TIME:
-            turn = self._loop.create_future()
-            self._turns.append(turn)
-            await turn
+        """Let thousands of waits that begin at once begin some at a time, so that the loop stays free.
+
+        Those that begin between two answers count as beginning at once.
+        """
+        if self._begun < AT_A_TIME:
+            self._begun += 1
             return
-        self._begun += 1
+        if not self._turns:
+            self._loop.call_soon(self._next_turn)
+        turn = self._loop.create_future()
+        self._turns.append(turn)
+        await turn
 
     def _next_turn(self) -> None:
         self._begun = 0
@@ -146,7 +153,7 @@ class Poller:
             if not turn.done():
                 turn.set_result(None)
                 self._begun += 1
-        if self._begun:
+        if self._turns:
             self._loop.call_soon(self._next_turn)
 
     def join(self, waiter: Waiter) -> Watch:
@@ -195,13 +202,6 @@ class Poller:
         if watch.place and watch.next_look() < now - OVERDUE:
             waiter.obstacle = self._pacer.obstacle(now)
         waiter.finish(waiter.timed_out(now))
-
-    async def _depart(self, waiter: Waiter) -> None:
-        orphan = self.leave(waiter)
-        if orphan is not None:
-            # The poll was for this caller alone: it has ended when the wait has.
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([orphan])
 
     def close(self) -> None:
         """End all waits with an error."""
@@ -291,6 +291,8 @@ class Poller:
         finally:
             now = self.now()
             watch.took = now - begun
+            if not self._turns:
+                self._begun = 0
             watch.is_polling = False
             watch.poll = None
             if answer is not None and self._was_cut(answer, now - begun, limit):
@@ -369,3 +371,9 @@ class Poller:
                 "status_code": getattr(failure, "status_code", None),
             },
         )
+
+
+async def _unwound(poll: asyncio.Task[None]) -> None:
+    """Return when a cancelled poll has ended: what was for one caller alone ends with its wait."""
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait([poll])
