@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 LIBRARIES = ("aiohttp", "stream_tasks", "getstream")
@@ -27,11 +29,12 @@ print(time.perf_counter() - begun)
 def measure(*, runs: int, core: int | None) -> dict[str, Any]:
     """Return for each library the seconds of its import and the bytes of its files, dependencies included."""
     times: dict[str, list[float]] = {library: [] for library in LIBRARIES}
-    for number in range(-1, runs):
-        for library in LIBRARIES if number % 2 else reversed(LIBRARIES):
-            seconds = import_time(library, core)
-            if number >= 0:  # the first round fills the disk's cache
-                times[library].append(seconds)
+    with TemporaryDirectory() as cache:
+        for number in range(-1, runs):
+            for library in LIBRARIES if number % 2 else reversed(LIBRARIES):
+                seconds = import_time(library, core, cache)
+                if number >= 0:  # the first round compiles
+                    times[library].append(seconds)
     return {
         library: {
             "import_seconds": statistics.median(times[library]),
@@ -46,11 +49,14 @@ def measure(*, runs: int, core: int | None) -> dict[str, Any]:
     }
 
 
-def import_time(library: str, core: int | None) -> float:
-    """Import a library in a fresh interpreter."""
+def import_time(library: str, core: int | None, cache: str) -> float:
+    """Import a library in a fresh interpreter, all of it compiled beforehand."""
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": cache}
     code = _IMPORT.format(here=str(Path(__file__).parent), core=core, library=library)
     return float(
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+        ).stdout
     )
 
 

@@ -183,9 +183,9 @@ def simulation(section: Section) -> list[Row]:
                 clients,
                 number(found["tasks"]),
                 number(found["polls_per_task"]),
-                f"{found['refused_share']:.1%}",
+                figure.share(found["refused_share"]),
                 span(found["delay_median"], found["delay_p95"], "95th"),
-                f"{found['unnoticed_share']:.1%}",
+                figure.share(found["unnoticed_share"]),
             )
         )
     return rows

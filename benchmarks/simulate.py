@@ -51,7 +51,7 @@ CONNECTIONS = 100
 DRAIN = 600.0  # seconds from the last arrival to the end
 SEED = 2026
 
-SHARE = {"ours": 1.0, "fixed": 0.01, "backoff": 0.2}  # of the tasks: see above
+SHARE = {"ours": 1.0, "fixed": 0.005, "backoff": 0.1}  # of the tasks: see above
 CLIENTS = (1, 4)
 PROCESSES = 2  # at a time
 

@@ -234,7 +234,11 @@ class Stream:
         timeout: float | None = 60.0,
     ) -> Iterator[Task]:
         """Follow a task: an iterator over each new snapshot, as `AsyncStream.watch_task` is."""
-        return self._iterate(self._client.watch_task(task, poll_interval, timeout))
+
+        async def begin() -> AsyncGenerator[Task]:
+            return self._client.watch_task(task, poll_interval, timeout)
+
+        return self._iterate(self._loop.run(begin()))
 
     @overload
     def wait_for_tasks(

@@ -394,7 +394,10 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         task_id, _ = resolve(task, None)
-        return self._watch(task_id, backoff, timeout)
+        if task_id is None:
+            return _each(())
+        poller = self._here().poller
+        return poller.watch(Waiter(task_id, backoff, timeout, poller.now(), wants_updates=True))
 
     @overload
     async def wait_for_tasks(
@@ -548,6 +551,8 @@ class AsyncStream:
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
         def begin(task: str | StartedTask[Any]) -> None:
+            if started is None:
+                self._here()  # or this client was closed in the meantime
             task_id, _ = resolve(task, None, name="each of tasks")
             waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
             pulled[waiter] = task
@@ -610,21 +615,6 @@ class AsyncStream:
             ),
         )
         return engine
-
-    async def _watch(
-        self,
-        task_id: str | None,
-        backoff: Backoff,
-        timeout: float | None,
-    ) -> AsyncGenerator[Task]:
-        if task_id is None:
-            return
-        poller = self._here().poller
-        async with aclosing(
-            poller.watch(Waiter(task_id, backoff, timeout, poller.now(), wants_updates=True))
-        ) as snapshots:
-            async for snapshot in snapshots:
-                yield snapshot
 
     async def _look(self, task_id: str, limit: float = float("inf")) -> StreamResponse[Task]:
         target = f"{protocol.API_PREFIX}/tasks/{protocol.path_segment('task_id', task_id)}{self._task_query}"

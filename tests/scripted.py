@@ -248,12 +248,13 @@ class QuotaServer:
             if self.aligned == "clock":
                 begun = now - (self.wall + now) % self.WINDOW
             self._window_end = begun + self.WINDOW
+        at_once = max(1, self.limit // 30)
         if now >= self._second_end:
             self._used_in_second = 0
-            self._second_end = now + 1.0
+            self._second_end = now + min(1.0, at_once * 30 / self.limit)
         self._used += 1
         self._used_in_second += 1
-        return self._used <= self.limit and self._used_in_second <= max(1, self.limit // 30)
+        return self._used <= self.limit and self._used_in_second <= at_once
 
     async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
         del limit

@@ -36,6 +36,7 @@ from stream_tasks import (
 )
 from stream_tasks._client import STRIDE
 from stream_tasks._waiting.many import Batch
+from stream_tasks._waiting.pacing import FEW
 from stream_tasks._waiting.polling import Waiter, Watch
 from stream_tasks.testing import FakeStream
 
@@ -255,6 +256,53 @@ async def test_closing_the_client_ends_the_waits() -> None:
 # as_completed
 
 
+@pytest.mark.parametrize("way", ["wait_for_task", "wait_for_tasks"])
+async def test_closing_the_client_ends_waits_that_have_hardly_begun(way: str) -> None:
+    """Thousands begin some at a time; those whose turn has not come end like the others, at once."""
+    script = Script("running", latency=0.1)
+    client = ScriptedStream(script)
+    engine = client.engine
+    ids = [str(number) for number in range(1_000)]
+    waits: list[Any]
+    if way == "wait_for_task":
+        waits = [asyncio.create_task(client.wait_for_task(task_id, timeout=3600)) for task_id in ids * 2]
+    else:
+        waits = [asyncio.create_task(client.wait_for_tasks(ids, timeout=3600))] * 2
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await client.aclose()
+    begun = engine.now()
+    results: list[Any] = await asyncio.gather(*waits, return_exceptions=True)
+    if way == "wait_for_tasks":
+        results = [outcome.exception() for outcomes in results for outcome in outcomes.values()]
+    assert {type(result) for result in results} == {StreamTransportException}
+    assert len(results) == 2_000
+    assert engine.now() <= begun + 0.1
+    assert len(script.polls) <= FEW
+    assert_rests(engine)
+
+
+async def test_closing_the_client_ends_an_endless_source() -> None:
+    """What was under way is told, and then that the client is closed; nothing more is pulled."""
+    source = Pulled()
+    client = ScriptedStream(Script("running"))
+    engine = client.engine
+    found: list[Any] = []
+
+    async def consume() -> None:
+        async for outcome in client.as_completed(source, max_waiting=3):
+            found.append(outcome.exception())  # noqa: PERF401 - what came before the error counts
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(2)
+    await client.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        await consumer
+    assert source.count <= 4
+    assert all(isinstance(error, StreamTransportException) for error in found)
+    assert_rests(engine)
+
+
 async def generator(*tasks: Any) -> AsyncIterator[Any]:
     for task in tasks:
         yield task
@@ -357,6 +405,7 @@ def test_twenty_thousand_tasks_take_bounded_memory() -> None:
     async def main() -> tuple[int, int]:
         client = ScriptedStream(Script("completed"))
         client._fetch.polls = client._fetch.ids = deque(maxlen=1)
+        gc.collect()  # what other tests have left
         seen = most = 0
         async for outcome in client.as_completed(map(str, range(20_000)), max_waiting=100):
             assert outcome.task_id == str(seen)

@@ -28,6 +28,7 @@ from stream_tasks import (
     StreamTransportException,
     StreamWaitTimeoutException,
 )
+from stream_tasks._waiting.polling import Waiter, Watch
 
 pytestmark = pytest.mark.looptime
 
@@ -140,6 +141,40 @@ FIRST = [
     pytest.param(["running", Hang(5), "running", "completed"], 1.5, id="while its later poll is in flight"),
     pytest.param(["running", "running", "completed"], 0.5, id="asleep"),
 ]
+
+
+async def test_a_thousand_waiters_cost_no_more_than_a_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coming and going, each is asked a few times, and does not ask all the others."""
+    asked = 0
+    next_look = Waiter.next_look
+
+    def counted(self: Waiter, watch: Watch) -> float:
+        nonlocal asked
+        asked += 1
+        return next_look(self, watch)
+
+    monkeypatch.setattr(Waiter, "next_look", counted)
+    client = client_of(Script("running", "running", "completed"))
+    async with asyncio.TaskGroup() as group:
+        for number in range(1000):
+            group.create_task(outcome_of(client.wait_for_task("t", timeout=1.5 if number % 2 else 60)))
+    assert asked <= 10_000
+    assert_rests(client.engine)
+
+
+async def test_an_early_look_that_nobody_wants_any_more_is_not_taken() -> None:
+    """The eager waiter's leaving is seen when its look is due; the others' looks are not moved."""
+    script = Script("running")
+    client = client_of(script)
+    slow = asyncio.create_task(client.wait_for_task("t", 10, None))
+    ended = asyncio.create_task(client.wait_for_task("t", 4, None))
+    await asyncio.sleep(1)
+    ended.cancel()
+    await asyncio.sleep(20)
+    assert times(script.polls) == [0, 10, 20]
+    slow.cancel()
+    await asyncio.wait([slow])
+    assert_rests(client.engine)
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])

@@ -79,6 +79,7 @@ class Poller:
         self._timer_at = 0.0
         self._unknown_statuses: set[str] = set()
         self._in_trouble = False
+        self._is_closed = False
         self._begun = 0
         self._turns: deque[asyncio.Future[None]] = deque()
         self.now = self._loop.time
@@ -159,31 +160,37 @@ class Poller:
     def join(self, waiter: Waiter) -> Watch:
         """Look at a task for `waiter`, from its first `_news` on, or at once if others wait for it."""
         watch = self._watches.get(waiter.task_id)
+        is_first = watch is None
         if watch is None:
             watch = self._watches[waiter.task_id] = Watch(waiter.task_id)
-            watch.waiters.append(waiter)
+        watch.waiters[waiter] = None
+        if self._is_closed:
+            self._close(waiter)
+        if is_first or self._is_closed:
             return watch
         waiter.polls += watch.is_polling
-        watch.waiters.append(waiter)
         if watch.task is not None:
             waiter.show(watch.task)
             if watch.task.is_final:
                 waiter.finish()
-        self._plan(watch)
+        if not waiter.is_done and not watch.is_polling:
+            due = waiter.next_look(watch)
+            if not watch.place or due < watch.due:
+                self._put(watch, due)
         return watch
 
     def start(self, waiter: Waiter) -> None:
         """Look at a task for `waiter` as soon as the pacer allows."""
         watch = self.join(waiter)
-        if watch.ended is None and not watch.place:
+        if watch.ended is None and not watch.place and not waiter.is_done:
             self._plan(watch)
 
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
         watch = self._watches[waiter.task_id]
-        watch.waiters.remove(waiter)
+        del watch.waiters[waiter]
         if watch.waiters:
-            self._plan(watch)
+            # If nobody else wants the next look so early, that is seen when it is due.
             return None
         if watch.place:
             self._due.discard(watch)
@@ -199,21 +206,26 @@ class Poller:
         """End a wait whose deadline has come."""
         now = self.now()
         watch = self._watches[waiter.task_id]
-        if watch.place and watch.next_look() < now - OVERDUE:
+        if watch.place and watch.due < now - OVERDUE:
             waiter.obstacle = self._pacer.obstacle(now)
         waiter.finish(waiter.timed_out(now))
 
     def close(self) -> None:
-        """End all waits with an error."""
+        """End all waits with an error, those that have not had their turn as they join."""
+        self._is_closed = True
         for watch in list(self._watches.values()):
             for waiter in list(watch.waiters):
-                seen = f"last status {waiter.task.status!r}" if waiter.task else "never seen"
-                waiter.finish(
-                    StreamTransportException(
-                        TRANSPORT_ERROR_UNKNOWN,
-                        f"the client was closed while it waited for task {waiter.task_id} ({seen})",
-                    )
-                )
+                self._close(waiter)
+
+    @staticmethod
+    def _close(waiter: Waiter) -> None:
+        seen = f"last status {waiter.task.status!r}" if waiter.task else "never seen"
+        waiter.finish(
+            StreamTransportException(
+                TRANSPORT_ERROR_UNKNOWN,
+                f"the client was closed while it waited for task {waiter.task_id} ({seen})",
+            )
+        )
 
     async def _news(self, waiter: Waiter) -> None:
         """Return when there is news for `waiter`; raise when its deadline comes first."""
@@ -234,9 +246,11 @@ class Poller:
 
     def _plan(self, watch: Watch) -> None:
         """Put a watch where its waiters want it in the queue."""
-        if watch.is_polling:
-            return
-        due = watch.next_look()
+        if not watch.is_polling:
+            self._put(watch, watch.next_look())
+
+    def _put(self, watch: Watch, due: float) -> None:
+        watch.due = due
         if due < math.inf:
             self._due.push(watch, due)
         else:
@@ -266,6 +280,10 @@ class Poller:
         now = self.now()
         while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
             watch = self._due.pop()
+            due = watch.next_look()
+            if due > now:
+                self._put(watch, due)
+                continue
             self._begin(watch)
             watch.has_begun = False
             watch.poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)

@@ -220,6 +220,7 @@ class Watch:
 
     __slots__ = (
         "context",
+        "due",
         "ended",
         "failures",
         "has_begun",
@@ -235,7 +236,8 @@ class Watch:
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
-        self.waiters: list[Waiter] = []
+        self.waiters: dict[Waiter, None] = {}
+        self.due = math.inf
         self.place = 0
         self.context = copy_context()
         self.is_polling = False
