@@ -42,11 +42,11 @@ from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
-from stream_tasks._results import decode_result, outcome_at_once, outcome_of, result_at_once, result_of
+from stream_tasks._results import outcome_at_once, outcome_of, result_at_once, result_of
 from stream_tasks._secret import hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
-from stream_tasks._waiting.poller import Fetch, Poller
+from stream_tasks._waiting.poller import Fetch, Poller, unwound
 from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
@@ -364,7 +364,8 @@ class AsyncStream:
         task_id, kind = resolve(task, result_type)
         check_callback("on_update", on_update)
         if task_id is None:
-            return result_at_once(task, result_type)
+            started = cast("StartedTask[Any]", task)
+            return started.result if result_type is None else result_at_once(started.data, kind)
         poller = self._here().poller
         waiter = Waiter(task_id, backoff, timeout, poller.now(), wants_updates=on_update is not None)
         return result_of(task_id, await poller.wait(waiter, on_update), kind)
@@ -461,7 +462,8 @@ class AsyncStream:
         for number, task in enumerate(check_tasks(tasks), 1):
             task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
-                outcomes[f"#{number}"] = await _report(outcome_at_once(task), on_outcome)
+                at_once = outcome_at_once(cast("StartedTask[Any]", task))
+                outcomes[f"#{number}"] = await _report(at_once, on_outcome)
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
@@ -547,18 +549,19 @@ class AsyncStream:
         """Yield the outcomes of what is pulled from `source`, as waits end."""
         poller = self._here().poller
         batch = Batch(poller)
-        pulled: dict[Waiter, str | StartedTask[Any]] = {}
+        pulled: dict[Waiter, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
         def begin(task: str | StartedTask[Any]) -> None:
             if started is None:
                 self._here()  # or this client was closed in the meantime
-            task_id, _ = resolve(task, None, name="each of tasks")
+            task_id, kind = resolve(task, None, name="each of tasks")
             waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
-            pulled[waiter] = task
             if task_id is None:
+                pulled[waiter] = cast("StartedTask[Any]", task)
                 batch.put(waiter)
             else:
+                pulled[waiter] = kind
                 batch.add(waiter)
 
         # No task group: one must not stay open while the caller's code runs.
@@ -570,14 +573,14 @@ class AsyncStream:
                 if waiter is not None:
                     if room is not None:
                         room.release()
-                    yield outcome_of(waiter, pulled.pop(waiter))
+                    what = pulled.pop(waiter)
+                    yield outcome_at_once(what) if isinstance(what, StartedTask) else outcome_of(waiter, what)
                 elif pulling.done():
                     pulling.result()
             pulling.result()
         finally:
             pulling.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([pulling])
+            await unwound([pulling])
             _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
             await batch.close()
 
@@ -642,8 +645,7 @@ class AsyncStream:
             return StartedTask(task_id, data, operation.result_type)
         if not operation.may_finish_at_once:
             raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
-        payload = data.get("result")
-        result = decode_result(payload if isinstance(payload, dict) else {}, operation.result_type, None)
+        result = result_at_once(data, operation.result_type)
         return StartedTask(None, data, operation.result_type, result)
 
 

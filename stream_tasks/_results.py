@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from stream_tasks import _json
-from stream_tasks._arguments import resolve
 from stream_tasks.exceptions import StreamTaskException
 from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
@@ -17,29 +16,24 @@ __all__ = ["decode_result", "outcome_at_once", "outcome_of", "result_at_once", "
 T = TypeVar("T")
 
 
-def outcome_of(waiter: Waiter, task: str | StartedTask[Any]) -> TaskOutcome[Any]:
+def outcome_of(waiter: Waiter, kind: type[T]) -> TaskOutcome[T]:
     """Return the outcome of a wait that has ended."""
-    task_id, kind = resolve(task, None)
-    if task_id is None:
-        return outcome_at_once(task)
     value, error = None, None
     try:
-        value = result_of(task_id, waiter.final(waiter.started + waiter.elapsed), kind)
+        value = result_of(waiter.task_id, waiter.final(waiter.started + waiter.elapsed), kind)
     except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
-    return TaskOutcome(task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
+    return TaskOutcome(waiter.task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
 
 
-def outcome_at_once(started: Any) -> TaskOutcome[Any]:
+def outcome_at_once(started: StartedTask[T]) -> TaskOutcome[T]:
     """Return the outcome of what the server did in the request."""
     return TaskOutcome(None, None, 0, 0.0, started.result)
 
 
-def result_at_once(task: Any, result_type: type[Any] | None) -> Any:
-    """Return what an operation came to that the server did in the request."""
-    if result_type is None:
-        return task.result
-    payload = task.data.get("result")
+def result_at_once(data: dict[str, Any], result_type: type[T]) -> T:
+    """Return what an operation came to that the server did in the request, from its answer."""
+    payload = data.get("result")
     return decode_result(payload if isinstance(payload, dict) else {}, result_type, None)
 
 

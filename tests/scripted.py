@@ -151,9 +151,6 @@ def times(polls: Iterable[float]) -> list[float]:
     return [round(at - found[0], 3) for at in found]
 
 
-INFINITY = math.inf
-
-
 class ById:
     """Answers each task's polls from its own script; it never sees two polls of one task at once.
 

@@ -1,6 +1,5 @@
 """The command line: what it prints, where, and how it exits."""
 
-import asyncio
 import io
 import json
 import os
@@ -25,9 +24,6 @@ from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
-
-# On Python 3.11 pytest-asyncio's question for the current loop would make one that nobody closes.
-asyncio.set_event_loop(None)
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
 # A background job starts with Ctrl-C ignored, and so would its children.

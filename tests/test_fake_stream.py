@@ -24,10 +24,6 @@ import stream_tasks.testing as package
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure, TaskScript
 from stream_tasks.testing._sockets import reset
 
-# On Python 3.11 pytest-asyncio's question for the current loop would make one that nobody closes.
-asyncio.set_event_loop(None)
-
-
 Log: TypeAlias = pytest.LogCaptureFixture
 
 

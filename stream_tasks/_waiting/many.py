@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from stream_tasks._waiting.poller import unwound
+
 if TYPE_CHECKING:
     from stream_tasks._waiting.poller import Poller
     from stream_tasks._waiting.polling import Waiter
@@ -73,8 +75,7 @@ class Batch:
         while self._waiting:
             self._leave(self._waiting.popitem()[0])
         if self._orphans:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(self._orphans)
+            await unwound(self._orphans)
 
     def _note(self, waiter: Waiter) -> None:
         del self._waiting[waiter]

@@ -29,14 +29,14 @@ from stream_tasks.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from stream_tasks._waiting.pacing import Unpaced
     from stream_tasks.models import StreamResponse, Task
 
     OnUpdate = Callable[[Task], object]
 
-__all__ = ["Fetch", "Poller"]
+__all__ = ["Fetch", "Poller", "unwound"]
 
 logger = logging.getLogger("stream_tasks")
 
@@ -106,7 +106,7 @@ class Poller:
         finally:
             orphan = self.leave(waiter)
             if orphan is not None:
-                await _unwound(orphan)
+                await unwound([orphan])
         return waiter.final(self.now())
 
     async def _call(self, on_update: OnUpdate, waiter: Waiter) -> None:
@@ -130,7 +130,7 @@ class Poller:
         finally:
             orphan = self.leave(waiter)
             if orphan is not None:
-                await _unwound(orphan)
+                await unwound([orphan])
         waiter.final(self.now())
 
     async def _turn(self) -> None:
@@ -391,7 +391,7 @@ class Poller:
         )
 
 
-async def _unwound(poll: asyncio.Task[None]) -> None:
-    """Return when a cancelled poll has ended: what was for one caller alone ends with its wait."""
+async def unwound(cancelled: Sequence[asyncio.Task[None]]) -> None:
+    """Return when cancelled tasks have ended: what was for one caller alone ends with its wait."""
     with anyio.CancelScope(shield=True):
-        await asyncio.wait([poll])
+        await asyncio.wait(cancelled)

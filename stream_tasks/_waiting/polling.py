@@ -104,7 +104,6 @@ class Waiter:
         now: float,
         *,
         wants_updates: bool = False,
-        on_done: Callable[[Waiter], None] | None = None,
     ) -> None:
         self.task_id = task_id
         self.backoff = backoff
@@ -119,7 +118,7 @@ class Waiter:
         self.error: Exception | None = None
         self.is_done = False
         self.obstacle: WaitReason | None = None
-        self.on_done = on_done
+        self.on_done: Callable[[Waiter], None] | None = None
         self.updates: deque[Task] | None = deque() if wants_updates else None
         self._delay = backoff.delay(1)
         self._changed: asyncio.Future[None] | None = None
