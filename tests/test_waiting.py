@@ -14,6 +14,7 @@ from stream_tasks import (
     StreamApiException,
     StreamDecodeException,
     StreamRateLimitException,
+    StreamResponse,
     StreamTransportException,
     StreamWaitTimeoutException,
     Task,
@@ -432,3 +433,30 @@ async def test_a_wait_ends_once() -> None:
     mine.finish(LookupError("second"))
     with pytest.raises(LookupError, match="first"):
         mine.final(0.0)
+
+
+async def test_who_waits_for_a_turn_is_not_overtaken() -> None:
+    """An answer that comes meanwhile makes room for those who queue, not for newcomers."""
+    gate = asyncio.get_running_loop().create_future()
+    script = Script("completed")
+
+    async def fetch(task_id: str, limit: float) -> StreamResponse[Task]:
+        answer = await script(task_id, limit)
+        if task_id == "first":
+            await gate
+        return answer
+
+    engine = poller(fetch)
+
+    def begin(task_id: str) -> asyncio.Task[Task]:
+        return asyncio.create_task(engine.wait(waiter(engine, task_id=task_id)))
+
+    waits = [begin("first")]
+    await asyncio.sleep(0)
+    engine._begun = AT_A_TIME
+    waits.append(begin("queued"))
+    gate.set_result(None)
+    waits.append(begin("newcomer"))
+    await asyncio.gather(*waits)
+    assert script.ids == ["first", "queued", "newcomer"]
+    assert not engine._turns
