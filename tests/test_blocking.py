@@ -697,6 +697,8 @@ import asyncio, gc, json, logging, os, signal, sys, threading, time, warnings
 from stream_tasks import Stream, StreamTransportException
 
 logging.getLogger("asyncio").setLevel("ERROR")  # that a busy machine is slow is no complaint
+# A background job starts with Ctrl-C ignored, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SETTINGS = json.loads(os.environ["SETTINGS"])
 
 def make():
