@@ -79,10 +79,11 @@ def test_the_first_delay_is_the_initial_one(backoff: Backoff) -> None:
 
 
 @given(st.floats(1e-6, 1e9), factors, attempts)
+@example(0.03125, 2.0, 2)
 def test_a_delay_follows_the_formula(initial: float, factor: float, attempt: int) -> None:
     """The way around the overflow changes no delay."""
     try:
-        grown = initial * factor ** (attempt - 1)
+        grown = max(initial, FLOOR) * factor ** (attempt - 1)
     except OverflowError:
         grown = math.inf
     delay = Backoff(initial, 1e9, factor, 0).delay(attempt)
