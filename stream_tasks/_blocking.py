@@ -14,7 +14,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._secret import hidden
 from stream_tasks.exceptions import StreamTransportException
-from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
+from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     import ssl
@@ -135,6 +135,15 @@ class Stream:
         self._finalizer.detach()
         self._loop.close()
 
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """What holds back the polls that are due, None when nothing does; any thread may ask."""
+
+        async def look() -> Obstacle | None:
+            return self._client.obstacle
+
+        return self._loop.run(look())
+
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)
 
@@ -221,9 +230,9 @@ class Stream:
         `on_update` is called in this thread, and may call the client.
         """
         calls: Calls = SimpleQueue()
-        hook = None if on_update is None else self._loop.in_caller(on_update, calls)
+        told = self._loop.in_caller(on_update, calls)
         wait = self._client.wait_for_task(
-            task, poll_interval, timeout, result_type=result_type, on_update=hook
+            task, poll_interval, timeout, result_type=result_type, on_update=told
         )
         return self._loop.run(wait, calls)
 
@@ -248,6 +257,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[T]]: ...
 
     @overload
@@ -258,6 +268,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[TaskResult]]: ...
 
     @overload
@@ -268,6 +279,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[Any]]: ...
 
     def wait_for_tasks(
@@ -277,17 +289,17 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[Any]]:
         """Wait until all of many tasks have ended, as `AsyncStream.wait_for_tasks` does.
 
-        `on_outcome` is called in this thread, and may call the client.
+        The callbacks are called in this thread, and may call the client.
         """
         calls: Calls = SimpleQueue()
-        hook = None if on_outcome is None else self._loop.in_caller(on_outcome, calls)
+        ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
         given = list(check_tasks(tasks))  # here, since a generator may call the client
-        return self._loop.run(
-            self._client.wait_for_tasks(given, poll_interval, timeout, on_outcome=hook), calls
-        )
+        wait = self._client.wait_for_tasks(given, poll_interval, timeout, on_outcome=ended, on_update=told)
+        return self._loop.run(wait, calls)
 
     @overload
     def as_completed(
@@ -297,6 +309,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Iterator[TaskOutcome[T]]: ...
 
     @overload
@@ -307,6 +320,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Iterator[TaskOutcome[TaskResult]]: ...
 
     @overload
@@ -317,6 +331,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Iterator[TaskOutcome[Any]]: ...
 
     def as_completed(
@@ -326,10 +341,11 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> Iterator[TaskOutcome[Any]]:
         """Wait for many tasks: an iterator over their outcomes, as `AsyncStream.as_completed` is.
 
-        `tasks` is pulled in this thread, and may call the client.
+        `tasks` is pulled and `on_update` is called in this thread; both may call the client.
         """
         calls: Calls = SimpleQueue()
         rest = iter(check_tasks(tasks))
@@ -339,7 +355,13 @@ class Stream:
             while (task := await pull()) is not _END:
                 yield task
 
-        outcomes = self._client.as_completed(source(), poll_interval, timeout, max_waiting=max_waiting)
+        outcomes = self._client.as_completed(
+            source(),
+            poll_interval,
+            timeout,
+            max_waiting=max_waiting,
+            on_update=self._loop.in_caller(on_update, calls),
+        )
         return self._iterate(outcomes, calls)
 
     delete_channels = _blocking(AsyncStream.delete_channels)

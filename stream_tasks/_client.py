@@ -49,7 +49,7 @@ from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller, unwound
 from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException
-from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
+from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     from stream_tasks._operations import Operation
@@ -200,6 +200,12 @@ class AsyncStream:
         if engine is not None:
             engine.poller.close()
             await engine.transport.aclose()
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """What holds back the polls that are due on this event loop, None when nothing does."""
+        engine = self._engines.get(asyncio.get_running_loop())
+        return None if engine is None else engine.poller.obstacle()
 
     async def request(
         self,
@@ -408,6 +414,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[T]]: ...
 
     @overload
@@ -418,6 +425,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[TaskResult]]: ...
 
     @overload
@@ -428,6 +436,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[Any]]: ...
 
     async def wait_for_tasks(
@@ -437,6 +446,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
+        on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[Any]]:
         """Wait until all of many tasks have ended; nothing about one of them is raised.
 
@@ -446,6 +456,7 @@ class AsyncStream:
                 stretches for all alike when the quota does not bear it.
             timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
             on_outcome: Called with each outcome as it comes; may be a coroutine function.
+            on_update: Called with each new snapshot of any of the tasks; may be a coroutine function.
 
         Returns:
             An outcome for each id, in the order given, duplicates once. An operation that the server
@@ -457,21 +468,24 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         check_callback("on_outcome", on_outcome)
+        check_callback("on_update", on_update)
         outcomes: dict[str, TaskOutcome[Any] | None] = {}
         waiting: dict[str, str | StartedTask[Any]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
             task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
                 at_once = outcome_at_once(cast("StartedTask[Any]", task))
-                outcomes[f"#{number}"] = await _report(at_once, on_outcome)
+                outcomes[f"#{number}"] = at_once
+                await _tell(on_outcome, at_once)
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
         started = asyncio.get_running_loop().time()
-        race = self._race(_each(waiting.values()), backoff, timeout, started=started)
+        race = self._race(_each(waiting.values()), backoff, timeout, on_update=on_update, started=started)
         async with aclosing(race) as ended:
             async for outcome in ended:
-                outcomes[str(outcome.task_id)] = await _report(outcome, on_outcome)
+                outcomes[str(outcome.task_id)] = outcome
+                await _tell(on_outcome, outcome)
         return cast("dict[str, TaskOutcome[Any]]", outcomes)
 
     @overload
@@ -482,6 +496,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> AsyncGenerator[TaskOutcome[T]]: ...
 
     @overload
@@ -492,6 +507,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> AsyncGenerator[TaskOutcome[TaskResult]]: ...
 
     @overload
@@ -502,6 +518,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> AsyncGenerator[TaskOutcome[Any]]: ...
 
     def as_completed(
@@ -511,6 +528,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
     ) -> AsyncGenerator[TaskOutcome[Any]]:
         """Wait for many tasks: an async iterator over their outcomes, in the order of completion.
 
@@ -523,6 +541,8 @@ class AsyncStream:
             timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
                 limit, 0 for one look.
             max_waiting: Tasks outstanding at a time; None for no limit.
+            on_update: Called with each new snapshot of any of the tasks, while the next outcome is
+                waited for; may be a coroutine function.
 
         Returns:
             An async iterator; nothing about one task is raised.
@@ -534,8 +554,9 @@ class AsyncStream:
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         if max_waiting is not None:
             check_count("max_waiting", max_waiting)
+        check_callback("on_update", on_update)
         source = tasks if isinstance(tasks, AsyncIterable) else _each(check_tasks(tasks))
-        return self._race(source, backoff, timeout, max_waiting=max_waiting)
+        return self._race(source, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
 
     async def _race(
         self,
@@ -544,11 +565,12 @@ class AsyncStream:
         timeout: float | None,
         *,
         max_waiting: int | None = None,
+        on_update: OnUpdate | None = None,
         started: float | None = None,
     ) -> AsyncGenerator[TaskOutcome[Any]]:
         """Yield the outcomes of what is pulled from `source`, as waits end."""
         poller = self._here().poller
-        batch = Batch(poller)
+        batch = Batch(poller, wants_updates=on_update is not None)
         pulled: dict[Waiter, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
@@ -570,6 +592,8 @@ class AsyncStream:
         try:
             while not pulling.done() or len(batch):
                 waiter = await batch.next()
+                while batch.updates:
+                    await _tell(on_update, batch.updates.popleft())
                 if waiter is not None:
                     if room is not None:
                         room.release()
@@ -681,9 +705,8 @@ async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
         yield item
 
 
-async def _report(outcome: TaskOutcome[Any], on_outcome: OnOutcome | None) -> TaskOutcome[Any]:
-    if on_outcome is not None:
-        pending = on_outcome(outcome)
+async def _tell(callback: Callable[[T], object] | None, news: T) -> None:
+    if callback is not None:
+        pending = callback(news)
         if inspect.isawaitable(pending):
             await pending
-    return outcome

@@ -109,8 +109,13 @@ class LoopThread:
             raise SystemExit
         raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
 
-    def in_caller(self, function: Callable[..., Any], calls: SimpleQueue[Any]) -> Callable[..., Any]:
-        """Make a coroutine function that calls `function` in the thread that called `run`."""
+    def in_caller(self, function: Any, calls: SimpleQueue[Any]) -> Any:
+        """Make a coroutine function that calls `function` in the thread that called `run`.
+
+        What cannot be called stays what it is: None, or something that the client will refuse.
+        """
+        if not callable(function):
+            return function
 
         async def call(*args: Any) -> Any:
             loop = asyncio.get_running_loop()

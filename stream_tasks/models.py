@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, Literal, TypeVar, final
 
 from attrs import Factory, field, frozen
 from multidict import CIMultiDict
@@ -19,6 +19,7 @@ __all__ = [
     "ExportChannelsResult",
     "ExportUsersResult",
     "ItemResult",
+    "Obstacle",
     "RateLimit",
     "StartedTask",
     "StreamResponse",
@@ -134,6 +135,19 @@ class RateLimit:
     remaining: int
     reset: datetime
     reset_in: float | None = field(default=None, eq=False, repr=False)
+
+
+@frozen
+class Obstacle:
+    """What holds a client's polls back at the moment.
+
+    Attributes:
+        reason: ``rate_limited`` by the quota, or ``unreachable`` while the server is.
+        seconds: How long until the next poll goes out.
+    """
+
+    reason: Literal["rate_limited", "unreachable"]
+    seconds: float
 
 
 @frozen

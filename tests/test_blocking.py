@@ -87,7 +87,8 @@ def methods(kind: type) -> dict[str, Any]:
 
 OTHER_NAMES = {"aclose": "close"}
 DIFFERENT_TYPES = {"as_completed"}  # a blocking caller has no asynchronous iterables
-SHARED = sorted(set(methods(AsyncStream)) - set(OTHER_NAMES))
+PROPERTIES = {"obstacle"}
+SHARED = sorted(set(methods(AsyncStream)) - set(OTHER_NAMES) - PROPERTIES)
 
 
 def test_both_clients_have_the_same_methods() -> None:
@@ -332,6 +333,29 @@ def test_outcomes_are_told_in_the_callers_thread(threaded_server: FakeStream, bl
     assert isinstance(outcomes["bad"].exception(), StreamTaskException)
     here = threading.current_thread()
     assert sorted(told, key=str) == [("bad", False, here), ("good", True, here)]
+
+
+def test_updates_of_many_tasks_run_in_the_callers_thread(
+    threaded_server: FakeStream, blocking: Stream
+) -> None:
+    """`on_update` may call the client, and nothing holds the polls back meanwhile."""
+    threaded_server.add_task("t", statuses=["running"], result={"a": 1})
+    told: list[tuple[str, threading.Thread]] = []
+
+    def note(task: Task) -> None:
+        assert blocking.get_task("other").data.is_completed
+        assert blocking.obstacle is None
+        told.append((task.status, threading.current_thread()))
+
+    threaded_server.add_task("other", statuses=[])
+    blocking.wait_for_tasks(["t"], 0, 5, on_update=note)
+    list(blocking.as_completed(["t"], 0, 5, on_update=note))
+    here = threading.current_thread()
+    assert told == [("running", here), ("completed", here), ("completed", here)]
+    with pytest.raises(TypeError, match="on_update must be callable, not int"):
+        blocking.wait_for_tasks(["u"], on_update=5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="on_update must be callable, not int"):
+        blocking.as_completed(["u"], on_update=5)  # type: ignore[call-overload]
 
 
 def test_outcomes_come_as_they_are_completed(threaded_server: FakeStream, blocking: Stream) -> None:

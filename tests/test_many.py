@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from scripted import (
     ById,
     ByTime,
     Hang,
+    QuotaServer,
     Script,
     ScriptedStream,
     assert_rests,
@@ -31,6 +33,7 @@ from stream_tasks import (
     StreamTaskException,
     StreamTransportException,
     StreamWaitTimeoutException,
+    Task,
     TaskOutcome,
     TaskResult,
 )
@@ -810,3 +813,93 @@ def _until_it_rests(client: Stream) -> None:
 def test_the_stride_is_what_the_documentation_of_load_assumes() -> None:
     """So many waits take a few milliseconds to begin."""
     assert STRIDE <= 1000
+
+
+# on_update, and what holds polls back
+
+
+async def test_every_snapshot_of_every_task_is_shown_before_its_outcome() -> None:
+    """`on_update` sees what is new of any of the tasks, the last snapshot before the outcome."""
+    told: list[tuple[str, str]] = []
+    client = ScriptedStream(
+        ById({"a": ["pending", "running", "running", "completed"], "b": ["running", "failed"], "c": [DENIED]})
+    )
+    await client.wait_for_tasks(
+        ["a", "b", "c"],
+        on_update=lambda task: told.append((task.task_id, task.status)),
+        on_outcome=lambda outcome: told.append((str(outcome.task_id), "outcome")),
+    )
+    assert told[:4] == [("a", "pending"), ("b", "running"), ("c", "outcome"), ("a", "running")]
+    assert told[4:] == [("b", "failed"), ("b", "outcome"), ("a", "completed"), ("a", "outcome")]
+
+
+async def test_updates_come_while_the_next_outcome_is_waited_for() -> None:
+    """`as_completed` shows snapshots too, also to a coroutine function."""
+    told: list[str] = []
+
+    async def note(task: Task) -> None:
+        await asyncio.sleep(0)
+        told.append(task.status)
+
+    client = ScriptedStream(ById({"a": ["running", "completed"], "b": ["completed"]}))
+    found = [outcome.task_id async for outcome in client.as_completed(["a", "b"], on_update=note)]
+    assert found == ["b", "a"]
+    assert told == ["running", "completed", "completed"]
+
+
+async def test_an_error_in_on_update_stops_all_waits() -> None:
+    """What a callback raises reaches the caller, and leaves nothing running."""
+    client = ScriptedStream(ById({"a": ["running"], "b": [Hang(5)]}))
+
+    def complain(task: Task) -> None:
+        raise LookupError(task.task_id)
+
+    with pytest.raises(LookupError, match="a"):
+        await client.wait_for_tasks(["a", "b"], on_update=complain)
+    assert_rests(client.engine)
+
+
+async def test_what_holds_polls_back_can_be_asked() -> None:
+    """A refusal and an outage are told, with the time until the next poll; a quiet client has neither."""
+    refusal = StreamApiException(status_code=503, _hold=timedelta(seconds=20))
+    client = ScriptedStream(Script("running", refusal, StreamTransportException("dns_failure"), latency=0.1))
+
+    def obstacle() -> Any:
+        found = client.obstacle
+        return None if found is None else (found.reason, found.seconds)
+
+    assert obstacle() is None
+    waiting = asyncio.create_task(client.wait_for_task("t", timeout=100))
+    await asyncio.sleep(0.9)
+    assert obstacle() is None
+    await asyncio.sleep(1.8)
+    assert obstacle() == ("rate_limited", pytest.approx(20, abs=2))
+    await asyncio.sleep(80)
+    seen = []
+    for _ in range(200):
+        await asyncio.sleep(0.05)
+        seen.append(obstacle())
+    assert {found and found[0] for found in seen} == {"unreachable"}
+    assert {found and found[1] == 0 for found in seen} == {True, False}
+    assert max(found[1] for found in seen if found) <= 10
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert obstacle() is None
+
+
+async def test_a_client_within_its_quota_is_not_held_back() -> None:
+    """Polls that are merely not due yet wait for nothing, those that the quota spreads do."""
+    server = QuotaServer(60)
+    client = ScriptedStream(server)
+    one = asyncio.create_task(client.wait_for_task("a", poll_interval=10, timeout=None))
+    await asyncio.sleep(5)
+    before = client.obstacle
+    assert before is None
+    many = asyncio.create_task(client.wait_for_tasks([str(number) for number in range(50)], timeout=None))
+    await asyncio.sleep(5)
+    found: Any = client.obstacle
+    assert found.reason == "rate_limited"
+    assert 0 <= found.seconds < 1.2
+    for task in (one, many):
+        task.cancel()
+    await asyncio.wait([one, many])

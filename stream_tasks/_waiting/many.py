@@ -14,6 +14,7 @@ from stream_tasks._waiting.poller import unwound
 if TYPE_CHECKING:
     from stream_tasks._waiting.poller import Poller
     from stream_tasks._waiting.polling import Waiter
+    from stream_tasks.models import Task
 
 __all__ = ["Batch"]
 
@@ -24,8 +25,9 @@ class Batch:
     All of them have the same time-out, so that the first to be added is the first to elapse.
     """
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, *, wants_updates: bool = False) -> None:
         self._poller = poller
+        self.updates: deque[Task] | None = deque() if wants_updates else None
         self._waiting: dict[Waiter, None] = {}
         self._ended: deque[Waiter] = deque()
         self._orphans: list[asyncio.Task[None]] = []
@@ -38,6 +40,8 @@ class Batch:
     def add(self, waiter: Waiter) -> None:
         """Begin a wait."""
         waiter.on_done = self._note
+        if self.updates is not None:
+            waiter.updates, waiter.on_news = self.updates, self.wake
         if not self._waiting:
             # `next` may be asleep without a deadline.
             self.wake()
@@ -45,7 +49,10 @@ class Batch:
         self._poller.start(waiter)
 
     async def next(self) -> Waiter | None:
-        """Return the next wait that has ended; None after `wake`, though there may be none."""
+        """Return the next wait that has ended; None after `wake`, though there may be none.
+
+        Snapshots in `updates` are older than an end that is returned after them.
+        """
         if not self._ended and not self._is_woken:
             self._news = asyncio.get_running_loop().create_future()
             deadline = next(iter(self._waiting)).deadline if self._waiting else math.inf

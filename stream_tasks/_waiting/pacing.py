@@ -71,7 +71,7 @@ OUTAGE: Final = 5
 HOLDS: Final = Backoff(1.0, 60.0, 2.0, 0.5)
 PROBES: Final = Backoff(0.25, 5.0, 2.0, 0.5)
 
-Obstacle = Literal["rate_limited", "unreachable"]
+Reason = Literal["rate_limited", "unreachable"]
 
 
 class Unpaced:
@@ -85,7 +85,7 @@ class Unpaced:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
         return math.inf if self.in_flight >= self.max_in_flight else now
 
-    def obstacle(self, now: float) -> Obstacle | None:
+    def obstacle(self, now: float) -> Reason | None:
         """Return what holds polls back, if anything does."""
         del now
         return None
@@ -150,7 +150,7 @@ class Pacer(Unpaced):
         spread = (self._window_end - now) / (FRONT_LOADING * max(self._left, 1))
         return max(spread, 1 / (SHARE * max(self._quota // SECONDS, 1)))
 
-    def obstacle(self, now: float) -> Obstacle | None:
+    def obstacle(self, now: float) -> Reason | None:
         """Return what holds polls back, if anything does."""
         if self._failures >= OUTAGE:
             return "unreachable"

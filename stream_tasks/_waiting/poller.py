@@ -27,6 +27,7 @@ from stream_tasks.exceptions import (
     StreamRateLimitException,
     StreamTransportException,
 )
+from stream_tasks.models import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -209,6 +210,17 @@ class Poller:
         if watch.place and watch.due < now - OVERDUE:
             waiter.obstacle = self._pacer.obstacle(now)
         waiter.finish(waiter.timed_out(now))
+
+    def obstacle(self) -> Obstacle | None:
+        """Return what holds polls back, if anything does."""
+        now = self.now()
+        reason = self._pacer.obstacle(now) if self._watches else None
+        due, free = self._due.next_due(), self._pacer.next_at(now)
+        if reason is None or (reason == "rate_limited" and due > free):
+            return None
+        at = max(due, free)
+        # Infinity: a poll is out already.
+        return Obstacle(reason, max(at - now, 0.0) if at < math.inf else 0.0)
 
     def close(self) -> None:
         """End all waits with an error, those that have not had their turn as they join."""

@@ -88,6 +88,7 @@ class Waiter:
         "is_done",
         "obstacle",
         "on_done",
+        "on_news",
         "polls",
         "started",
         "task",
@@ -119,6 +120,7 @@ class Waiter:
         self.is_done = False
         self.obstacle: WaitReason | None = None
         self.on_done: Callable[[Waiter], None] | None = None
+        self.on_news: Callable[[], None] | None = None
         self.updates: deque[Task] | None = deque() if wants_updates else None
         self._delay = backoff.delay(1)
         self._changed: asyncio.Future[None] | None = None
@@ -159,6 +161,8 @@ class Waiter:
 
     def wake(self) -> None:
         """Let `changed` return."""
+        if self.on_news is not None:
+            self.on_news()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
