@@ -99,10 +99,13 @@ def resolve(task: Any, result_type: type[Any] | None, *, name: str = "task") -> 
         check_result_type(result_type)
     if isinstance(task, StartedTask):
         kind = task.result_type if result_type is None else result_type
-        return (None if task.task_id is None else protocol.check_task_id(task.task_id)), kind
+        if task.task_id is not None:
+            protocol.path_segment("task_id", task.task_id)
+        return task.task_id, kind
     if not isinstance(task, str):
         raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
-    return protocol.check_task_id(task, name), TaskResult if result_type is None else result_type
+    protocol.path_segment(name, task)
+    return task, TaskResult if result_type is None else result_type
 
 
 def check_tasks(tasks: Any) -> Iterable[Any]:

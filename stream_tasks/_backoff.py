@@ -23,6 +23,8 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
         TypeError: It is no number.
         ValueError: It is negative, NaN or infinite, or zero where that is not allowed.
     """
+    if type(value) is float and 0 < value < math.inf:
+        return value
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     try:

@@ -6,8 +6,8 @@ import asyncio
 import functools
 import inspect
 import logging
+import math
 import ssl
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import (
@@ -61,6 +61,8 @@ T = TypeVar("T")
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
+_TASKS = f"{protocol.API_PREFIX}/tasks/"
+
 STRIDE = 500  # waits that are begun before other coroutines get their turn
 
 logger = logging.getLogger("stream_tasks")
@@ -85,9 +87,13 @@ def _operation(
 
 
 class _Engine(NamedTuple):
-    """What a client has on one event loop: its connections, and the polling over them."""
+    """What a client has on one event loop: its connections, and the polling over them.
+
+    It does not know the client, which reference counts so free in time.
+    """
 
     transport: Transport
+    look: Fetch
     poller: Poller
 
 
@@ -153,7 +159,6 @@ class AsyncStream:
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._pacer = Pacer if pacing else Unpaced
         self._session = check_instance("session", session, aiohttp.ClientSession)
-        self._task_query = protocol.request_target("", self._api_key)
         self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
         self._is_closed = False
         if protocol.is_plain_http_beyond_loopback(self._origin):
@@ -299,7 +304,7 @@ class AsyncStream:
             ValueError: The id is empty, ``.`` or ``..``.
             StreamException: The request failed.
         """
-        return await self._look(task_id)
+        return await self._here().look(task_id, math.inf)
 
     @overload
     async def wait_for_task(
@@ -368,7 +373,8 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         task_id, kind = resolve(task, result_type)
-        check_callback("on_update", on_update)
+        if on_update is not None:
+            check_callback("on_update", on_update)
         if task_id is None:
             started = cast("StartedTask[Any]", task)
             return started.result if result_type is None else result_at_once(started.data, kind)
@@ -633,22 +639,15 @@ class AsyncStream:
             raise RuntimeError("this client is closed")
         # A client may outlive its loops: one for each asyncio.run, say.
         self._engines = {other: engine for other, engine in self._engines.items() if not other.is_closed()}
-        engine = self._engines[loop] = _Engine(
-            Transport(self._connections, self._origin, self._headers, self._session),
-            Poller(
-                _weakly(self._look),
-                self._pacer(self._connections.max_connections),
-                not_found_grace=self._not_found_grace,
-            ),
-        )
+        transport = Transport(self._connections, self._origin, self._headers, self._session)
+        look = self._look_over(transport)
+        pacer = self._pacer(self._connections.max_connections)
+        poller = Poller(look, pacer, not_found_grace=self._not_found_grace)
+        engine = self._engines[loop] = _Engine(transport, look, poller)
         return engine
 
-    async def _look(self, task_id: str, limit: float = float("inf")) -> StreamResponse[Task]:
-        target = f"{protocol.API_PREFIX}/tasks/{protocol.path_segment('task_id', task_id)}{self._task_query}"
-        answer = await self._here().transport.exchange("GET", target, limit=limit)
-        status, headers, body = answer
-        protocol.check_status(status, headers, body)
-        return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
+    def _look_over(self, transport: Transport) -> Fetch:
+        return functools.partial(_look, transport, protocol.request_target("", self._api_key))
 
     async def _send(self, operation: Operation[Any]) -> StreamResponse[dict[str, Any]]:
         target = protocol.request_target(operation.path, self._api_key, operation.params)
@@ -673,15 +672,11 @@ class AsyncStream:
         return StartedTask(None, data, operation.result_type, result)
 
 
-def _weakly(look: Fetch) -> Fetch:
-    """Call a method without keeping its client alive, which reference counts then free in time."""
-    method = weakref.WeakMethod(look)
-
-    async def fetch(task_id: str, limit: float) -> StreamResponse[Task]:
-        # Whoever waits holds the client.
-        return await cast("Fetch", method())(task_id, limit)
-
-    return fetch
+async def _look(transport: Transport, query: str, task_id: str, limit: float) -> StreamResponse[Task]:
+    target = f"{_TASKS}{protocol.path_segment('task_id', task_id)}{query}"
+    status, headers, body = await transport.exchange("GET", target, limit=limit)
+    protocol.check_status(status, headers, body)
+    return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
 
 
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:

@@ -20,7 +20,7 @@ def outcome_of(waiter: Waiter, kind: type[T]) -> TaskOutcome[T]:
     """Return the outcome of a wait that has ended."""
     value, error = None, None
     try:
-        value = result_of(waiter.task_id, waiter.final(waiter.started + waiter.elapsed), kind)
+        value = result_of(waiter.task_id, waiter.final(), kind)
     except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
     return TaskOutcome(waiter.task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)

@@ -180,9 +180,8 @@ class ScriptedStream(AsyncStream):
         super().__init__("key", token="a.ready.token", **options)
         self._fetch = fetch
 
-    async def _look(self, task_id: str, limit: float = math.inf) -> StreamResponse[Task]:
-        response: StreamResponse[Task] = await self._fetch(task_id, limit)
-        return response
+    def _look_over(self, _: Any) -> Any:
+        return self._fetch
 
     @property
     def engine(self) -> Poller:

@@ -385,7 +385,9 @@ def test_every_request_carries_these_headers() -> None:
         "Authorization": "a.b.c",
         "stream-auth-type": "jwt",
         "X-Stream-Client": f"stream_tasks-{__version__}",
+        "Accept": "application/json",
         "Accept-Encoding": "gzip",
+        "User-Agent": f"stream_tasks/{__version__}",
     }
 
 

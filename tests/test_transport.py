@@ -608,7 +608,9 @@ async def test_what_a_client_sends(server: FakeStream, client: AsyncStream) -> N
         "host": server.url.removeprefix("http://"),
         "stream-auth-type": "jwt",
         "x-stream-client": f"stream_tasks-{__version__}",
+        "accept": "application/json",
         "accept-encoding": "gzip",
+        "user-agent": f"stream_tasks/{__version__}",
     }
 
 

@@ -432,7 +432,7 @@ async def test_a_wait_ends_once() -> None:
     mine.finish(LookupError("first"))
     mine.finish(LookupError("second"))
     with pytest.raises(LookupError, match="first"):
-        mine.final(0.0)
+        mine.final()
 
 
 async def test_who_waits_for_a_turn_is_not_overtaken() -> None:

@@ -48,6 +48,7 @@ _RESET: Final = istr("X-RateLimit-Reset")
 _DATE: Final = istr("Date")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+").fullmatch  # as nearly all ids are
 _FIRST_ERROR = 300
 _FIRST_CLIENT_ERROR = 400
 _MOST_DIGITS = 18
@@ -102,6 +103,8 @@ def path_segment(name: str, value: Any) -> str:
         TypeError: It is no text.
         ValueError: It is empty, ``.`` or ``..``, which no encoding keeps in its place, or no Unicode text.
     """
+    if type(value) is str and _PLAIN(value):
+        return value
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):
@@ -129,7 +132,9 @@ def request_headers(credentials: Credentials) -> dict[str, str]:
         "Authorization": credentials.token,
         "stream-auth-type": "jwt",
         "X-Stream-Client": f"stream_tasks-{__version__}",
+        "Accept": "application/json",
         "Accept-Encoding": "gzip",
+        "User-Agent": f"stream_tasks/{__version__}",
     }
 
 

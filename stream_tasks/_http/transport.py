@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import socket
 import ssl
@@ -15,6 +16,7 @@ from aiohttp import http_exceptions
 from attrs import frozen
 from yarl import URL
 
+from stream_tasks._http.limits import Limit
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_CONNECTION_RESET,
     TRANSPORT_ERROR_DNS_FAILURE,
@@ -88,7 +90,7 @@ class Connections:
     ssl_context: ssl.SSLContext | None = None
     trust_env: bool = False
 
-    def timeout(self, total: float) -> aiohttp.ClientTimeout:
+    def timeout(self, total: float | None) -> aiohttp.ClientTimeout:
         """Limit an exchange; aiohttp would round times over five seconds up to whole ones."""
         return aiohttp.ClientTimeout(total=total, sock_connect=self.connect_timeout, ceil_threshold=math.inf)
 
@@ -104,9 +106,15 @@ class Transport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self._connections = connections
-        self._origin = origin
         self._headers = headers
-        self._timeout = connections.timeout(connections.request_timeout)
+        self._limit = Limit(connections.request_timeout)
+        self._timeout = connections.timeout(None)
+        base = URL(origin, encoded=True)
+        # A URL is built from its parts in a fraction of the time that parsing it takes.
+        self._url = functools.partial(
+            URL.build, scheme=base.scheme, authority=base.raw_authority, encoded=True
+        )
+        self._prefix = base.raw_path.rstrip("/")
         self._options: dict[str, Any] = {"allow_redirects": False, "raise_for_status": False}
         self._loop = asyncio.get_running_loop()
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
@@ -134,9 +142,6 @@ class Transport:
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
-        timeout = self._timeout
-        if limit < self._connections.request_timeout:
-            timeout = self._connections.timeout(limit)
         options = self._options
         if body is not None:
             # An explicit type, since aiohttp would guess octet-stream for bytes.
@@ -145,14 +150,17 @@ class Transport:
         if method not in _SAFE:
             # What is given for one request takes the place of the session's own.
             options = options | {"middlewares": (*getattr(session, "_middlewares", ()), _send_once)}
+        timeout = self._timeout if limit >= self._limit.seconds else self._connections.timeout(limit)
+        path, _, query = target.partition("?")
+        url = self._url(path=self._prefix + path, query_string=query)
         try:
-            url = URL(self._origin + target, encoded=True)
-            response = await session.request(method, url, timeout=timeout, **options)
-            try:
-                content = await _read(response.content)
-            except BaseException:
-                response.close()
-                raise
+            with self._limit:
+                response = await session.request(method, url, timeout=timeout, **options)
+                try:
+                    content = await _read(response.content)
+                except BaseException:
+                    response.close()
+                    raise
         except _ERRORS as exc:
             raise _transport_error(exc) from exc
         except _BrokenError as broken:
@@ -168,6 +176,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close what was opened here; a caller's session stays open."""
+        self._limit.close()
         if self._lifetime is not None:
             await self._lifetime.aclose()
 
@@ -197,7 +206,6 @@ async def _lifetime(
             ssl=True if connections.ssl_context is None else connections.ssl_context,
         ),
         headers=headers,
-        skip_auto_headers=("Accept", "User-Agent"),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=connections.trust_env,
     )

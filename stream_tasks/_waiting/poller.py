@@ -13,6 +13,7 @@ import inspect
 import logging
 import math
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -30,7 +31,7 @@ from stream_tasks.exceptions import (
 from stream_tasks.models import Obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from stream_tasks._waiting.pacing import Unpaced
     from stream_tasks.models import StreamResponse, Task
@@ -56,7 +57,7 @@ KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed",
 class Fetch(Protocol):
     """Asks the server for a task."""
 
-    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+    def __call__(self, task_id: str, limit: float) -> Awaitable[StreamResponse[Task]]:
         """Look at a task once.
 
         Args:
@@ -95,9 +96,14 @@ class Poller:
             StreamWaitTimeoutException: The deadline came first.
             StreamException: A poll failed for good.
         """
-        await self._turn()
-        self.join(waiter)
+        if self._begun < AT_A_TIME:
+            self._begun += 1
+        else:
+            await self._turn()
+        watch = self.join(waiter)
         try:
+            if self._take_up(watch, waiter):
+                await self._poll(watch, waiter.deadline - self.now())
             while True:
                 while waiter.updates and on_update is not None and self.now() < waiter.deadline:
                     await self._call(on_update, waiter)
@@ -108,7 +114,7 @@ class Poller:
             orphan = self.leave(waiter)
             if orphan is not None:
                 await unwound([orphan])
-        return waiter.final(self.now())
+        return waiter.final()
 
     async def _call(self, on_update: OnUpdate, waiter: Waiter) -> None:
         """Show a caller the next snapshot, within its deadline."""
@@ -120,8 +126,10 @@ class Poller:
 
     async def watch(self, waiter: Waiter) -> AsyncGenerator[Task]:
         """Yield each new snapshot, the final one last; raises as `wait` does."""
-        self.join(waiter)
+        watch = self.join(waiter)
         try:
+            if self._take_up(watch, waiter):
+                await self._poll(watch, waiter.deadline - self.now())
             while True:
                 while waiter.updates:
                     yield waiter.updates.popleft()
@@ -132,16 +140,13 @@ class Poller:
             orphan = self.leave(waiter)
             if orphan is not None:
                 await unwound([orphan])
-        waiter.final(self.now())
+        waiter.final()
 
     async def _turn(self) -> None:
         """Let thousands of waits that begin at once begin some at a time, so that the loop stays free.
 
         Those that begin between two answers count as beginning at once.
         """
-        if self._begun < AT_A_TIME:
-            self._begun += 1
-            return
         if not self._turns:
             self._loop.call_soon(self._next_turn)
         turn = self._loop.create_future()
@@ -159,7 +164,7 @@ class Poller:
             self._loop.call_soon(self._next_turn)
 
     def join(self, waiter: Waiter) -> Watch:
-        """Look at a task for `waiter`, from its first `_news` on, or at once if others wait for it."""
+        """Let `waiter` have a part in the looks at its task; the first one to come has to begin them."""
         watch = self._watches.get(waiter.task_id)
         is_first = watch is None
         if watch is None:
@@ -178,12 +183,13 @@ class Poller:
             due = waiter.next_look(watch)
             if not watch.place or due < watch.due:
                 self._put(watch, due)
+                self._arm()
         return watch
 
     def start(self, waiter: Waiter) -> None:
         """Look at a task for `waiter` as soon as the pacer allows."""
         watch = self.join(waiter)
-        if watch.ended is None and not watch.place and not waiter.is_done:
+        if watch.ended is None and not watch.place and not watch.is_polling and not waiter.is_done:
             self._plan(watch)
 
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
@@ -239,18 +245,22 @@ class Poller:
             )
         )
 
+    def _take_up(self, watch: Watch, waiter: Waiter) -> bool:
+        """Begin the first look at a task, if it has had none and may have it at once; else plan it."""
+        if watch.ended is not None or watch.place or watch.is_polling or waiter.is_done:
+            return False
+        now = self.now()
+        if self._pacer.next_at(now) <= now < min(self._due.next_due(), waiter.deadline):
+            self._begin(watch)
+            return True
+        self._plan(watch)
+        return False
+
     async def _news(self, waiter: Waiter) -> None:
         """Return when there is news for `waiter`; raise when its deadline comes first."""
-        watch = self._watches[waiter.task_id]
-        now = self.now()
-        if watch.ended is None and not watch.place and not watch.is_polling:
-            if self._pacer.next_at(now) <= now < min(self._due.next_due(), waiter.deadline):
-                self._begin(watch)
-                await self._poll(watch, waiter.deadline - now)
-                return
-            self._plan(watch)
         try:
-            with anyio.fail_after(None if waiter.deadline == math.inf else waiter.deadline - now):
+            remaining = None if waiter.deadline == math.inf else waiter.deadline - self.now()
+            with anyio.fail_after(remaining):
                 await waiter.changed()
         except TimeoutError:
             if not waiter.is_done:
@@ -260,14 +270,16 @@ class Poller:
         """Put a watch where its waiters want it in the queue."""
         if not watch.is_polling:
             self._put(watch, watch.next_look())
+            self._arm()
 
     def _put(self, watch: Watch, due: float) -> None:
         watch.due = due
         if due < math.inf:
+            if watch.context is None:
+                watch.context = copy_context()
             self._due.push(watch, due)
-        else:
+        elif watch.place:
             self._due.discard(watch)
-        self._arm()
 
     def _arm(self) -> None:
         """Set the one timer to when the next poll can go out."""
@@ -319,35 +331,34 @@ class Poller:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         finally:
-            now = self.now()
-            watch.took = now - begun
-            if not self._turns:
-                self._begun = 0
-            watch.is_polling = False
-            watch.poll = None
-            if answer is not None and self._was_cut(answer, now - begun, limit):
-                # The caller's deadline ended this, not the server: it says nothing to the others.
-                self._pacer.dropped()
-                for waiter in list(watch.waiters):
-                    if waiter.deadline <= now:
-                        self.expire(waiter)
-            elif answer is not None:
-                self._take_in(watch, answer, now)
-            else:
-                self._pacer.dropped()
-            if watch.waiters:
-                self._plan(watch)
-            elif self._watches.get(watch.task_id) is watch:
-                del self._watches[watch.task_id]
-            self._release()
+            self._settle(watch, answer, begun, limit)
 
-    @staticmethod
-    def _was_cut(answer: object, took: float, limit: float) -> bool:
-        return (
-            took >= limit
-            and isinstance(answer, StreamTransportException)
-            and answer.error_type == TRANSPORT_ERROR_TIMEOUT
-        )
+    def _settle(
+        self, watch: Watch, answer: StreamResponse[Task] | Exception | None, begun: float, limit: float
+    ) -> None:
+        """Take in what a poll brought, and plan the next one."""
+        now = self.now()
+        watch.took = now - begun
+        if not self._turns:
+            self._begun = 0
+        watch.is_polling = False
+        watch.poll = None
+        if answer is None:
+            self._pacer.dropped()
+        elif watch.took >= limit and _is_timeout(answer):
+            # The caller's deadline ended this, not the server: it says nothing to the others.
+            self._pacer.dropped()
+            for waiter in list(watch.waiters):
+                if waiter.deadline <= now:
+                    self.expire(waiter)
+        else:
+            self._take_in(watch, answer, now)
+        if watch.waiters:
+            self._put(watch, watch.next_look())
+        elif self._watches.get(watch.task_id) is watch:
+            del self._watches[watch.task_id]
+        if self._timer is not None or self._due.next_due() < math.inf:
+            self._release()
 
     def _take_in(self, watch: Watch, answer: StreamResponse[Task] | Exception, now: float) -> None:
         if isinstance(answer, Exception):
@@ -401,6 +412,10 @@ class Poller:
                 "status_code": getattr(failure, "status_code", None),
             },
         )
+
+
+def _is_timeout(answer: object) -> bool:
+    return isinstance(answer, StreamTransportException) and answer.error_type == TRANSPORT_ERROR_TIMEOUT
 
 
 async def unwound(cancelled: Sequence[asyncio.Task[None]]) -> None:

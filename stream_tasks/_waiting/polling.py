@@ -6,8 +6,7 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from stream_tasks._backoff import FLOOR, Backoff
 from stream_tasks.exceptions import (
@@ -21,6 +20,7 @@ from stream_tasks.exceptions import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from stream_tasks.exceptions import WaitReason
     from stream_tasks.models import Task
@@ -122,12 +122,12 @@ class Waiter:
         self.on_done: Callable[[Waiter], None] | None = None
         self.on_news: Callable[[], None] | None = None
         self.updates: deque[Task] | None = deque() if wants_updates else None
-        self._delay = backoff.delay(1)
+        self._delay: float | None = None
         self._changed: asyncio.Future[None] | None = None
 
     def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
         """Take in what a poll brought."""
-        self._delay = self.backoff.delay(self.polls)
+        self._delay = None
         if isinstance(answer, Exception):
             self.failure = answer
             if ends_wait(answer, waited=now - self.started, not_found_grace=not_found_grace):
@@ -140,7 +140,7 @@ class Waiter:
                 self.finish()
                 return
         if self.timeout == 0:
-            self.finish()
+            self.finish(self.timed_out(now))
 
     def show(self, task: Task) -> None:
         """Take in a snapshot."""
@@ -176,6 +176,9 @@ class Waiter:
         if watch.ended is None or (self.timeout == 0 and not self.polls):
             # Nobody has looked yet, or this caller asked for one look of its own.
             return self.started
+        if self._delay is None:
+            # Once for each poll: chance has a part in it.
+            self._delay = self.backoff.delay(max(self.polls, 1))
         due = watch.ended + self._delay
         if self.failure is not None and not is_not_found(self.failure):
             due = max(due, watch.retry_at)
@@ -187,13 +190,11 @@ class Waiter:
                 return max(last, watch.ended + FLOOR) if watch.ended < last else math.inf
         return due
 
-    def final(self, now: float) -> Task:
+    def final(self) -> Task:
         """Return what a finished wait has come to, or raise it."""
         if self.error is not None:
             raise self.error
-        if self.task is None or not self.task.is_final:
-            raise self.timed_out(now)
-        return self.task
+        return cast("Task", self.task)
 
     def timed_out(self, now: float) -> StreamWaitTimeoutException:
         """Describe a wait that its deadline ended; the last failure is its cause."""
@@ -242,7 +243,7 @@ class Watch:
         self.waiters: dict[Waiter, None] = {}
         self.due = math.inf
         self.place = 0
-        self.context = copy_context()
+        self.context: Context | None = None
         self.is_polling = False
         self.has_begun = False
         self.poll: asyncio.Task[None] | None = None
@@ -254,7 +255,11 @@ class Watch:
 
     def next_look(self) -> float:
         """Return when the most eager waiter wants it to be looked at."""
-        return min((w.next_look(self) for w in self.waiters if not w.is_done), default=math.inf)
+        soonest = math.inf
+        for waiter in self.waiters:
+            if not waiter.is_done:
+                soonest = min(soonest, waiter.next_look(self))
+        return soonest
 
     def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
         """Take in what a poll brought, and tell the waiters."""

@@ -1,8 +1,8 @@
 """One task on the server: ``wait`` and ``get``."""
 
 import asyncio
-import math
 import time
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from stream_tasks._client import AsyncStream
+from stream_tasks._http.transport import Transport
+from stream_tasks._waiting.poller import Fetch
 from stream_tasks.cli import _options
 from stream_tasks.cli._options import connection_options, make_client
 from stream_tasks.cli._output import duration, is_live, printable, show_json
@@ -122,9 +124,14 @@ class _Looking(AsyncStream):
 
     looks = 0
 
-    async def _look(self, task_id: str, limit: float = math.inf) -> StreamResponse[Task]:
-        self.looks += 1
-        return await super()._look(task_id, limit)
+    def _look_over(self, transport: Transport) -> Fetch:
+        look = super()._look_over(transport)
+
+        def counted(task_id: str, limit: float) -> Awaitable[StreamResponse[Task]]:
+            self.looks += 1
+            return look(task_id, limit)
+
+        return counted
 
 
 class _Progress:

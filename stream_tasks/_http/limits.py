@@ -1,0 +1,53 @@
+"""One timer for the time limits of all exchanges: a timer for each costs as much as a tenth of a poll."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+__all__ = ["Limit"]
+
+Running = asyncio.Task[object]
+
+
+class Limit:
+    """A time limit for what many asyncio tasks do: like `asyncio.timeout`, with one timer for all.
+
+    Entered by a task that is not under it already.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        # When each ends, the first one first, and how often it had been cancelled before.
+        self._ends: dict[Running, tuple[float, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        task = cast("Running", asyncio.current_task())
+        self._ends[task] = self._loop.time() + self.seconds, task.cancelling()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self.seconds, self._sweep)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """Make a `TimeoutError` of the cancellation that the limit asked for, and of no other."""
+        task = cast("Running", asyncio.current_task())
+        end, cancelled = self._ends.pop(task)
+        if end < 0 and task.uncancel() <= cancelled and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error
+
+    def close(self) -> None:
+        """Drop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        for task, (end, cancelled) in self._ends.items():
+            if end > now:
+                self._timer = self._loop.call_at(end, self._sweep)
+                return
+            if end >= 0:
+                self._ends[task] = -1.0, cancelled
+                task.cancel()
