@@ -50,7 +50,7 @@ def loads(body: bytes) -> Any:
         StreamDecodeException: The body is not JSON.
     """
     try:
-        return json.loads(body)
+        return json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
         raise StreamDecodeException(f"the body is not JSON: {exc}", body=_shown(body)) from exc
 
@@ -70,13 +70,13 @@ def dumps(value: Any) -> bytes:
 
 
 def _timestamp(value: Any, _: Any = None) -> datetime:
+    if type(value) is int and 0 <= value < _EXACT:
+        # The quick way; a float holds these to a tenth of a microsecond.
+        return datetime.fromtimestamp(value // 1000 / 1e6, UTC)
     if isinstance(value, str):
         return _from_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"expected a timestamp, not {value!r}")
-    if 0 <= value < _EXACT:
-        # The quick way; a float holds these to a tenth of a microsecond.
-        return datetime.fromtimestamp(value // 1000 / 1e6, UTC)
     try:
         return _EPOCH + timedelta(microseconds=int(value) // 1000)
     except (OverflowError, ValueError) as exc:

@@ -97,7 +97,7 @@ class TaskResult(dict[str, Any]):
     __slots__ = ("_task",)
 
     def __init__(self, payload: Mapping[str, Any] | None = None, task: Task | None = None) -> None:
-        super().__init__(payload or {})
+        dict.__init__(self, payload or {})
         self._task = task
 
     @property

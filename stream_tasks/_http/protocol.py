@@ -48,7 +48,6 @@ _RESET: Final = istr("X-RateLimit-Reset")
 _DATE: Final = istr("Date")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+").fullmatch  # as nearly all ids are
 _FIRST_ERROR = 300
 _FIRST_CLIENT_ERROR = 400
 _MOST_DIGITS = 18
@@ -103,8 +102,8 @@ def path_segment(name: str, value: Any) -> str:
         TypeError: It is no text.
         ValueError: It is empty, ``.`` or ``..``, which no encoding keeps in its place, or no Unicode text.
     """
-    if type(value) is str and _PLAIN(value):
-        return value
+    if type(value) is str and value.isascii() and value.replace("-", "").isalnum():
+        return value  # as nearly all ids are
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if value in ("", ".", ".."):

@@ -47,6 +47,15 @@ SHARE: Final = 0.9
 FRONT_LOADING: Final = 1.5
 """How much faster than evenly what remains is spent; the rate falls as the window goes on."""
 
+YIELD: Final = 0.7
+"""What is left of the rate after a refusal by the second's rule: others spend at that moment, too."""
+
+LEAST_SHARE: Final = 0.1
+"""What is left of it at the least."""
+
+RECOVERY: Final = 0.6
+"""How much of the rate comes back in a window that is spent."""
+
 BURST: Final = 0.02
 """Polls may be early by so many seconds: timers are not exact."""
 
@@ -127,34 +136,41 @@ class Pacer(Unpaced):
         self._probe_at = -math.inf
         self._failures = 0
         self._quota = 0
+        self._shortest = 0.0
+        self._share = 1.0
         self._left = 0
         self._spent = 0
         self._window_end = -math.inf
         self._paced_to = -math.inf
+        self._spreads = False
 
     def next_at(self, now: float) -> float:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
         if self.in_flight >= self._allowed:
             return math.inf
-        at = max(now, self._hold_until, self._probe_at)
+        at = now
+        if self._hold_until > at or self._probe_at > at:
+            at = max(self._hold_until, self._probe_at)
         if not self._quota:
             return at
         if at >= self._window_end:
             self._begin_window(at, self._quota)
         if self._left <= 0:
             return self._window_end
-        return max(at, self._paced_to + self._gap(at))
+        free = self._paced_to + self._gap(at)
+        return free if free > at else at
 
     def _gap(self, now: float) -> float:
         """Return the seconds between polls that the quota bears."""
-        spread = (self._window_end - now) / (FRONT_LOADING * max(self._left, 1))
-        return max(spread, 1 / (SHARE * max(self._quota // SECONDS, 1)))
+        spread = (self._window_end - now) / (FRONT_LOADING * (self._left if self._left > 1 else 1))
+        return (spread if spread > self._shortest else self._shortest) / self._share
 
     def obstacle(self, now: float) -> Reason | None:
         """Return what holds polls back, if anything does."""
         if self._failures >= OUTAGE:
             return "unreachable"
-        if self._refusals or (self._quota and now < self.next_at(now) < math.inf):
+        lately = now - BURST
+        if self._refusals or (self._quota and lately < self.next_at(lately) < math.inf):
             return "rate_limited"
         return None
 
@@ -163,9 +179,11 @@ class Pacer(Unpaced):
         self.in_flight += 1
         if self._quota:
             # A poll that was late does not make the next one early, but for what timers lack.
-            self._paced_to = max(now - BURST, self._paced_to + self._gap(now))
+            paced_to, earliest = self._paced_to + self._gap(now), now - BURST
+            self._paced_to = paced_to if paced_to > earliest else earliest
             self._left -= 1
             self._spent += 1
+            self._spreads = True
         if self._failures >= OUTAGE:
             self._probe_at = now + PROBES.delay(self._failures - OUTAGE + 1)
 
@@ -178,7 +196,10 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Otherwise it was sent before the refusal, and says nothing of it.
             self._refusals = 0
-            self._allowed = self.max_in_flight if self._is_new else min(self._allowed + 1, self.max_in_flight)
+            if self._allowed < self.max_in_flight:
+                self._allowed = self.max_in_flight if self._is_new else self._allowed + 1
+            if self._share < 1:
+                self._share = min(self._share + RECOVERY / max(self._quota, 1), 1.0)
         self._is_new = False
 
     def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
@@ -190,6 +211,9 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Those of one burst tell the same thing.
             self._refusals += 1
+            if quota is not None and quota.remaining > 0 and self._spreads:
+                # The window bears it, the second did not, though polls were spread.
+                self._share = max(self._share * YIELD, LEAST_SHARE)
         hold = retry_after if retry_after is not None and SOON <= retry_after <= ABSURD_HOLD else None
         if hold is None and quota is not None and quota.remaining <= 0 and self._window_end > now:
             hold = self._window_end - now
@@ -222,18 +246,28 @@ class Pacer(Unpaced):
             self._begin_window(now, quota.limit)
         if not 0 < reset_in <= LONGEST_WINDOW:
             return
+        if not self._quota:
+            # What went out until now was not spread.
+            self._paced_to = now
         end = now + reset_in + ROUNDING
         if not self._quota or end > self._window_end + ANOTHER_WINDOW:
             self._begin_window(now, quota.limit)
         self._window_end = end
-        self._quota = quota.limit
+        if quota.limit != self._quota:
+            self._bear(quota.limit)
         # Others spend the same quota: what the server says overrides our own count. Polls that are
         # still out may not be in it yet.
-        self._left = min(quota.remaining - self.in_flight, self._quota - self._spent)
+        left, own = quota.remaining - self.in_flight, self._quota - self._spent
+        self._left = left if left < own else own
+
+    def _bear(self, limit: int) -> None:
+        """Note the quota, and the seconds between polls at the least that its rule for a second bears."""
+        self._quota = limit
+        self._shortest = 1 / (SHARE * max(limit // SECONDS, 1))
 
     def _begin_window(self, now: float, limit: int) -> None:
         """Take it that a window begins, until an answer tells; what is still out may count in it."""
-        self._quota = limit
+        self._bear(limit)
         self._spent = self.in_flight
         self._left = limit - self.in_flight
         self._window_end = now + WINDOW + ROUNDING
