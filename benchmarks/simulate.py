@@ -152,7 +152,7 @@ async def ours(world: World, numbers: range) -> None:
     done_task = Task("task", "completed", MOMENT, MOMENT)
     running_task = Task("task", "running", MOMENT, MOMENT)
     backoff = as_backoff(INTERVAL)
-    batch = Batch(Poller(fetch, Pacer(CONNECTIONS), not_found_grace=5.0))
+    batch = Batch(Poller(fetch, Pacer(CONNECTIONS), not_found_grace=5.0, request_timeout=30.0))
     noticing = asyncio.create_task(notice())
     for number in numbers:
         await asyncio.sleep(number / ARRIVALS - world.loop.time())

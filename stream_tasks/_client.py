@@ -642,7 +642,12 @@ class AsyncStream:
         transport = Transport(self._connections, self._origin, self._headers, self._session)
         look = self._look_over(transport)
         pacer = self._pacer(self._connections.max_connections)
-        poller = Poller(look, pacer, not_found_grace=self._not_found_grace)
+        poller = Poller(
+            look,
+            pacer,
+            not_found_grace=self._not_found_grace,
+            request_timeout=self._connections.request_timeout,
+        )
         engine = self._engines[loop] = _Engine(transport, look, poller)
         return engine
 

@@ -119,7 +119,7 @@ class ByTime:
 
 def poller(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Poller:
     """An engine over a scripted server."""
-    return Poller(fetch, Pacer(max_in_flight), not_found_grace=not_found_grace)
+    return Poller(fetch, Pacer(max_in_flight), not_found_grace=not_found_grace, request_timeout=30.0)
 
 
 def waiter(

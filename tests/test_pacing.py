@@ -780,7 +780,7 @@ def test_cancelled_waits_give_back_what_they_held() -> None:
 
 @pytest.mark.looptime
 async def test_one_look_waits_out_a_hold() -> None:
-    """`timeout=0` has no deadline: it takes its look as soon as the client may look again."""
+    """With `timeout=0` it takes its look as soon as the client may look again."""
     client = ScriptedStream(Script(StreamRateLimitException(retry_after=timedelta(seconds=20)), "completed"))
     begun = client.engine.now()
     with pytest.raises(StreamWaitTimeoutException) as info:
@@ -788,4 +788,21 @@ async def test_one_look_waits_out_a_hold() -> None:
     assert info.value.reason == "rate_limited"
     assert await client.wait_for_task("b", timeout=0) == {}
     assert 20 <= client.engine.now() - begun <= 22
+    assert_rests(client.engine)
+
+
+@pytest.mark.looptime
+async def test_one_look_waits_no_longer_than_a_request_may_take() -> None:
+    """With `timeout=0` a longer hold ends it, by the limit of a request."""
+    client = ScriptedStream(Script(StreamRateLimitException(retry_after=timedelta(seconds=90))))
+    with pytest.raises(StreamWaitTimeoutException):
+        await client.wait_for_task("a", timeout=0)
+    begun = client.engine.now()
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await client.wait_for_task("b", timeout=0)
+    assert client.engine.now() - begun == pytest.approx(30, abs=0.1)
+    assert (info.value.reason, info.value.polls) == ("rate_limited", 0)
+    outcomes = await client.wait_for_tasks(["c", "d"], timeout=0)
+    assert client.engine.now() - begun == pytest.approx(60, abs=0.2)
+    assert not any(outcome.ok for outcome in outcomes.values())
     assert_rests(client.engine)

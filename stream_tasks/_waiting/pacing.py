@@ -219,7 +219,7 @@ class Pacer(Unpaced):
             hold = self._window_end - now
         if hold is None:
             # Nothing was said, or quota is left and it was the second's share that was spent.
-            hold = HOLDS.delay(self._refusals)
+            hold = max(HOLDS.delay(self._refusals), SOON)
         hold = min(hold, LONGEST_HOLD)
         hold += min(RE_ENTRY, hold / 10) * random.random()  # noqa: S311 - not a secret
         self._hold_until = max(self._hold_until, now + hold)
@@ -246,11 +246,12 @@ class Pacer(Unpaced):
             self._begin_window(now, quota.limit)
         if not 0 < reset_in <= LONGEST_WINDOW:
             return
-        if not self._quota:
-            # What went out until now was not spread.
-            self._paced_to = now
         end = now + reset_in + ROUNDING
-        if not self._quota or end > self._window_end + ANOTHER_WINDOW:
+        if not self._quota:
+            # What went out unspread has had its share of this second, too.
+            self._begin_window(now, quota.limit)
+            self._paced_to = now + min(self.in_flight, FEW) * self._shortest
+        elif end > self._window_end + ANOTHER_WINDOW:
             self._begin_window(now, quota.limit)
         self._window_end = end
         if quota.limit != self._quota:

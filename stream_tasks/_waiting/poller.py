@@ -70,10 +70,13 @@ class Fetch(Protocol):
 class Poller:
     """Looks at tasks for everyone who waits, as often as they need and the pacer allows."""
 
-    def __init__(self, fetch: Fetch, pacer: Unpaced, *, not_found_grace: float) -> None:
+    def __init__(
+        self, fetch: Fetch, pacer: Unpaced, *, not_found_grace: float, request_timeout: float
+    ) -> None:
         self._fetch = fetch
         self._pacer = pacer
         self._not_found_grace = not_found_grace
+        self._request_timeout = request_timeout
         self._loop = asyncio.get_running_loop()
         self._watches: dict[str, Watch] = {}
         self._due: DueQueue[Watch] = DueQueue()
@@ -103,7 +106,7 @@ class Poller:
         watch = self.join(waiter)
         try:
             if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self.now())
+                await self._poll(watch, waiter.deadline - self.now() if waiter.timeout else math.inf)
             while True:
                 while waiter.updates and on_update is not None and self.now() < waiter.deadline:
                     await self._call(on_update, waiter)
@@ -129,7 +132,7 @@ class Poller:
         watch = self.join(waiter)
         try:
             if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self.now())
+                await self._poll(watch, waiter.deadline - self.now() if waiter.timeout else math.inf)
             while True:
                 while waiter.updates:
                     yield waiter.updates.popleft()
@@ -165,6 +168,9 @@ class Poller:
 
     def join(self, waiter: Waiter) -> Watch:
         """Let `waiter` have a part in the looks at its task; the first one to come has to begin them."""
+        if waiter.timeout == 0:
+            # One look, bounded like any request, and so is the wait for its turn.
+            waiter.deadline = waiter.started + self._request_timeout
         watch = self._watches.get(waiter.task_id)
         is_first = watch is None
         if watch is None:
