@@ -31,12 +31,12 @@ from typing import Any, NamedTuple
 
 from server import Quota
 
-from stream_tasks import RateLimit, StreamRateLimitException, StreamResponse, Task
+from stream_tasks import RateLimit, StreamRateLimitException, Task
 from stream_tasks._backoff import as_backoff
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer
 from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Waiter
+from stream_tasks._waiting.polling import Look, Waiter
 
 POLLS_PER_SECOND = 50
 LIMIT = 60 * POLLS_PER_SECOND  # a minute; Stream allows a thirtieth of it in one second
@@ -134,14 +134,14 @@ Client = Callable[[World, range], Coroutine[Any, Any, None]]
 async def ours(world: World, numbers: range) -> None:
     """Wait for tasks with the engine of stream_tasks."""
 
-    async def fetch(task_id: str, limit: float) -> StreamResponse[Task]:
+    async def fetch(task_id: str, limit: float) -> Look:
         del limit
         accepted, done = world.ask(task_id)
         quota = world.rate_limit()
         await asyncio.sleep(LATENCY)
         if not accepted:
             raise StreamRateLimitException(rate_limit=quota)
-        return StreamResponse(done_task if done else running_task, 200, {}, quota)
+        return Look(done_task if done else running_task, quota)
 
     async def notice() -> None:
         while True:

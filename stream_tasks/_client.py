@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
@@ -47,7 +46,7 @@ from stream_tasks._secret import hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller, unwound
-from stream_tasks._waiting.polling import Waiter
+from stream_tasks._waiting.polling import Look, Waiter
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
@@ -93,7 +92,6 @@ class _Engine(NamedTuple):
     """
 
     transport: Transport
-    look: Fetch
     poller: Poller
 
 
@@ -157,6 +155,7 @@ class AsyncStream:
         )
         _json.prepare()  # here, rather than while the first answer waits
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
+        self._query = protocol.request_target("", self._api_key)
         self._pacer = Pacer if pacing else Unpaced
         self._session = check_instance("session", session, aiohttp.ClientSession)
         self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
@@ -304,7 +303,10 @@ class AsyncStream:
             ValueError: The id is empty, ``.`` or ``..``.
             StreamException: The request failed.
         """
-        return await self._here().look(task_id, math.inf)
+        target = _task_target(task_id, self._query)
+        status, headers, body = await self._here().transport.exchange("GET", target)
+        protocol.check_status(status, headers, body)
+        return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
 
     @overload
     async def wait_for_task(
@@ -640,19 +642,18 @@ class AsyncStream:
         # A client may outlive its loops: one for each asyncio.run, say.
         self._engines = {other: engine for other, engine in self._engines.items() if not other.is_closed()}
         transport = Transport(self._connections, self._origin, self._headers, self._session)
-        look = self._look_over(transport)
         pacer = self._pacer(self._connections.max_connections)
         poller = Poller(
-            look,
+            self._look_over(transport),
             pacer,
             not_found_grace=self._not_found_grace,
             request_timeout=self._connections.request_timeout,
         )
-        engine = self._engines[loop] = _Engine(transport, look, poller)
+        engine = self._engines[loop] = _Engine(transport, poller)
         return engine
 
     def _look_over(self, transport: Transport) -> Fetch:
-        return functools.partial(_look, transport, protocol.request_target("", self._api_key))
+        return functools.partial(_look, transport, self._query)
 
     async def _send(self, operation: Operation[Any]) -> StreamResponse[dict[str, Any]]:
         target = protocol.request_target(operation.path, self._api_key, operation.params)
@@ -677,11 +678,15 @@ class AsyncStream:
         return StartedTask(None, data, operation.result_type, result)
 
 
-async def _look(transport: Transport, query: str, task_id: str, limit: float) -> StreamResponse[Task]:
-    target = f"{_TASKS}{protocol.path_segment('task_id', task_id)}{query}"
-    status, headers, body = await transport.exchange("GET", target, limit=limit)
+def _task_target(task_id: str, query: str) -> str:
+    return f"{_TASKS}{protocol.path_segment('task_id', task_id)}{query}"
+
+
+async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:
+    """Look at a task for the poller, which has no use for the whole answer."""
+    status, headers, body = await transport.exchange("GET", _task_target(task_id, query), limit=limit)
     protocol.check_status(status, headers, body)
-    return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
+    return Look(_json.structure_task(body), protocol.parse_rate_limit(headers))
 
 
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:

@@ -13,14 +13,13 @@ from stream_tasks import (
     AsyncStream,
     RateLimit,
     StreamRateLimitException,
-    StreamResponse,
     StreamTransportException,
     Task,
 )
 from stream_tasks._backoff import as_backoff
 from stream_tasks._waiting.pacing import Pacer
 from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Waiter
+from stream_tasks._waiting.polling import Look, Waiter
 
 T = TypeVar("T")
 
@@ -57,7 +56,7 @@ class Script:
         self.in_flight = 0
         self.most_in_flight = 0
 
-    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+    async def __call__(self, task_id: str, limit: float) -> Look:
         loop = asyncio.get_running_loop()
         self.polls.append(loop.time())
         self.ids.append(task_id)
@@ -81,7 +80,7 @@ class Script:
         status = "running" if isinstance(step, Hang) else step
         moved = timedelta(seconds=len(self.polls)) if status == "moving" else timedelta(0)
         task = Task(task_id, status.replace("moving", "running"), EPOCH, EPOCH + moved)
-        return StreamResponse(task, 200, {})
+        return Look(task, None)
 
     @property
     def gaps(self) -> list[float]:
@@ -100,7 +99,7 @@ class ByTime:
         self.in_flight: set[str] = set()
         self.most_in_flight = 0
 
-    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+    async def __call__(self, task_id: str, limit: float) -> Look:
         del limit
         assert task_id not in self.in_flight, "two polls of one task at once"
         loop = asyncio.get_running_loop()
@@ -114,7 +113,7 @@ class ByTime:
         finally:
             self.in_flight.discard(task_id)
         done = loop.time() - begun >= self.duration(task_id)
-        return StreamResponse(Task(task_id, "completed" if done else "running", EPOCH, EPOCH), 200, {})
+        return Look(Task(task_id, "completed" if done else "running", EPOCH, EPOCH), None)
 
 
 def poller(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Poller:
@@ -162,7 +161,7 @@ class ById:
     def __init__(self, scripts: dict[str, list[Step]], latency: float = 0.0) -> None:
         self.scripts = {task_id: Script(*steps, latency=latency) for task_id, steps in scripts.items()}
 
-    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+    async def __call__(self, task_id: str, limit: float) -> Look:
         script = self.scripts[task_id]
         assert not script.in_flight, "two polls of one task at once"
         return await script(task_id, limit)
@@ -252,7 +251,7 @@ class QuotaServer:
         self._used_in_second += 1
         return self._used <= self.limit and self._used_in_second <= at_once
 
-    async def __call__(self, task_id: str, limit: float) -> StreamResponse[Task]:
+    async def __call__(self, task_id: str, limit: float) -> Look:
         del limit
         assert task_id not in self.in_flight, "two polls of one task at once"
         loop = asyncio.get_running_loop()
@@ -275,7 +274,7 @@ class QuotaServer:
             raise StreamRateLimitException(rate_limit=quota if self.says else None)
         done = now - self.begun.setdefault(task_id, now) >= self.duration(task_id)
         task = Task(task_id, "completed" if done else "running", EPOCH, EPOCH)
-        return StreamResponse(task, 200, {}, quota if self.says else None)
+        return Look(task, quota if self.says else None)
 
     @property
     def refused(self) -> int:

@@ -732,7 +732,7 @@ def test_a_hung_server_is_not_taken_for_a_lack_of_quota() -> None:
 
         async def fetch(task_id: str, limit: float) -> Any:
             response = await script(task_id, limit)
-            return type(response)(response.data, 200, {}, known)
+            return response._replace(rate_limit=known)
 
         client = ScriptedStream(fetch, max_connections=2)
         with pytest.raises(StreamWaitTimeoutException):

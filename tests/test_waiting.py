@@ -14,14 +14,13 @@ from stream_tasks import (
     StreamApiException,
     StreamDecodeException,
     StreamRateLimitException,
-    StreamResponse,
     StreamTransportException,
     StreamWaitTimeoutException,
     Task,
 )
 from stream_tasks._backoff import as_backoff
 from stream_tasks._waiting.poller import AT_A_TIME
-from stream_tasks._waiting.polling import Waiter
+from stream_tasks._waiting.polling import Look, Waiter
 
 pytestmark = pytest.mark.looptime
 
@@ -440,7 +439,7 @@ async def test_who_waits_for_a_turn_is_not_overtaken() -> None:
     gate = asyncio.get_running_loop().create_future()
     script = Script("completed")
 
-    async def fetch(task_id: str, limit: float) -> StreamResponse[Task]:
+    async def fetch(task_id: str, limit: float) -> Look:
         answer = await script(task_id, limit)
         if task_id == "first":
             await gate

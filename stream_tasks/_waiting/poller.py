@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from stream_tasks._waiting.polling import Waiter, Watch, ends_wait, is_not_found
+from stream_tasks._waiting.polling import Look, Waiter, Watch, ends_wait, is_not_found
 from stream_tasks._waiting.wakeups import DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from stream_tasks._waiting.pacing import Unpaced
-    from stream_tasks.models import StreamResponse, Task
+    from stream_tasks.models import Task
 
     OnUpdate = Callable[[Task], object]
 
@@ -57,7 +57,7 @@ KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed",
 class Fetch(Protocol):
     """Asks the server for a task."""
 
-    def __call__(self, task_id: str, limit: float) -> Awaitable[StreamResponse[Task]]:
+    def __call__(self, task_id: str, limit: float) -> Awaitable[Look]:
         """Look at a task once.
 
         Args:
@@ -329,7 +329,7 @@ class Poller:
         """Look at one task once, and tell everyone."""
         watch.has_begun = True
         begun = self.now()
-        answer: StreamResponse[Task] | Exception | None = None
+        answer: Look | Exception | None = None
         try:
             # Whoever wanted this may have left before the loop came round to it.
             if watch.waiters:
@@ -339,9 +339,7 @@ class Poller:
         finally:
             self._settle(watch, answer, begun, limit)
 
-    def _settle(
-        self, watch: Watch, answer: StreamResponse[Task] | Exception | None, begun: float, limit: float
-    ) -> None:
+    def _settle(self, watch: Watch, answer: Look | Exception | None, begun: float, limit: float) -> None:
         """Take in what a poll brought, and plan the next one."""
         now = self.now()
         watch.took = now - begun
@@ -360,20 +358,23 @@ class Poller:
         else:
             self._take_in(watch, answer, now)
         if watch.waiters:
-            self._put(watch, watch.next_look())
+            due = watch.next_look()
+            if due < math.inf:
+                self._put(watch, due)
         elif self._watches.get(watch.task_id) is watch:
             del self._watches[watch.task_id]
         if self._timer is not None or self._due.next_due() < math.inf:
             self._release()
 
-    def _take_in(self, watch: Watch, answer: StreamResponse[Task] | Exception, now: float) -> None:
+    def _take_in(self, watch: Watch, answer: Look | Exception, now: float) -> None:
         if isinstance(answer, Exception):
             self._take_in_failure(watch, answer, now)
             watch.see(answer, now, self._not_found_grace)
             return
         self._pacer.answered(now, answer.rate_limit)
         self._in_trouble = False
-        status = answer.data.status
+        task = answer.task
+        status = task.status
         if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
             self._unknown_statuses.add(status)
             logger.warning(
@@ -382,7 +383,7 @@ class Poller:
                 status,
                 extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
             )
-        watch.see(answer.data, now, self._not_found_grace)
+        watch.see(task, now, self._not_found_grace)
 
     def _take_in_failure(self, watch: Watch, failure: Exception, now: float) -> None:
         if isinstance(failure, StreamApiException):

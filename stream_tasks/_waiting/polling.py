@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from stream_tasks._backoff import FLOOR, Backoff
 from stream_tasks.exceptions import (
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from stream_tasks.exceptions import WaitReason
-    from stream_tasks.models import Task
+    from stream_tasks.models import RateLimit, Task
 
-__all__ = ["Waiter", "Watch", "ends_wait", "is_not_found"]
+__all__ = ["Look", "Waiter", "Watch", "ends_wait", "is_not_found"]
 
 LAST_LOOK: Final = 0.2
 """How long before the deadline a last look is taken, in seconds."""
@@ -72,6 +72,13 @@ def _was_cut_off(failure: BaseException | None) -> bool:
 def is_not_found(failure: Exception) -> bool:
     """Whether the server does not know the task, perhaps not yet."""
     return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
+
+
+class Look(NamedTuple):
+    """What looking at a task brought."""
+
+    task: Task
+    rate_limit: RateLimit | None
 
 
 class Waiter:
@@ -155,7 +162,8 @@ class Waiter:
             return
         self.error = error
         self.is_done = True
-        self.wake()
+        if self._changed is not None or self.on_news is not None:
+            self.wake()
         if self.on_done is not None:
             self.on_done(self)
 

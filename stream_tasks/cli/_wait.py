@@ -16,11 +16,12 @@ from rich.text import Text
 from stream_tasks._client import AsyncStream
 from stream_tasks._http.transport import Transport
 from stream_tasks._waiting.poller import Fetch
+from stream_tasks._waiting.polling import Look
 from stream_tasks.cli import _options
 from stream_tasks.cli._options import connection_options, make_client
 from stream_tasks.cli._output import duration, is_live, printable, show_json
 from stream_tasks.exceptions import StreamTaskException
-from stream_tasks.models import StreamResponse, Task, TaskResult
+from stream_tasks.models import Task, TaskResult
 
 __all__ = ["get", "wait"]
 
@@ -127,7 +128,7 @@ class _Looking(AsyncStream):
     def _look_over(self, transport: Transport) -> Fetch:
         look = super()._look_over(transport)
 
-        def counted(task_id: str, limit: float) -> Awaitable[StreamResponse[Task]]:
+        def counted(task_id: str, limit: float) -> Awaitable[Look]:
             self.looks += 1
             return look(task_id, limit)
 
