@@ -234,15 +234,15 @@ async def _send_once(
 
 
 async def _read(stream: aiohttp.StreamReader) -> bytes:
-    body = await stream.readany()
+    body: bytes | bytearray = await stream.readany()
     if not stream.at_eof():
-        parts = bytearray(body)
-        while not stream.at_eof() and len(parts) <= MAX_BODY:
-            parts += await stream.readany()
-        body = bytes(parts)
+        body = bytearray(body)
+        while not stream.at_eof() and len(body) <= MAX_BODY:
+            body += await stream.readany()
     if len(body) > MAX_BODY:
+        del body  # or the error's traceback would hold it
         raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
-    return body
+    return bytes(body)
 
 
 def _transport_error(exc: BaseException) -> StreamTransportException:
