@@ -199,6 +199,11 @@ async def _lifetime(
     An event loop closes its generators before it ends, and when they are collected: so a session
     that nobody closed is closed in time, and on its own loop.
     """
+    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
+    if connections.trust_env:
+        # aiohttp reads .netrc, too, and would refuse a password for this host beside a token in the headers.
+        headers = dict(headers)
+        middlewares = (_authorizing(headers.pop("Authorization", "")),)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=connections.max_connections,
@@ -208,11 +213,24 @@ async def _lifetime(
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=connections.trust_env,
+        middlewares=middlewares,
     )
     try:
         yield session
     finally:
         await session.close()
+
+
+def _authorizing(token: str) -> aiohttp.ClientMiddlewareType:
+    """Put the token last into each request."""
+
+    async def authorize(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = token
+        return await handler(request)
+
+    return authorize
 
 
 class _BrokenError(Exception):
