@@ -83,6 +83,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Wait for two minutes on a server full of faults; nothing may be lost or grow."""
+    session.install("-e", ".")
+    session.run("python", "-W", "error", "tests/soak.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the main job on the embedded server."""
     session.install("-e", ".[cli]")
