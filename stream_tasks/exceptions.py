@@ -15,7 +15,7 @@ Wrong arguments are ``ValueError`` and ``TypeError``, before any request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +46,22 @@ TRANSPORT_ERROR_UNKNOWN = "unknown"
 
 WaitReason = Literal["still_running", "unreachable", "rate_limited"]
 
+_LONGEST_PART: Final = 300
+_LONGEST_MESSAGE: Final = 1_000
+
+
+def one_line(text: object, longest: int = _LONGEST_PART) -> str:
+    """Return what a server or a caller named as a log or a terminal may show it.
+
+    It is cut to `longest` characters, and what could steer a terminal or begin another line is escaped.
+    """
+    shown = str(text)
+    if len(shown) > longest:
+        shown = f"{shown[:longest]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
 
 def _rebuild(
     kind: type[StreamException], args: tuple[Any, ...], state: dict[str, Any], cause: StreamException | None
@@ -59,7 +75,14 @@ def _rebuild(
 
 
 class StreamException(Exception):
-    """Raised when something goes wrong between this client and Stream; the base of all below."""
+    """Raised when something goes wrong between this client and Stream; the base of all below.
+
+    Attributes hold what the server said as it came. The message is one line of at most about 1,000
+    characters, safe to log and to print.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message, _LONGEST_MESSAGE))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions pickle as class(*args), which does not fit constructors that take data.
@@ -118,7 +141,7 @@ class StreamApiException(StreamException):
         parts = [f"HTTP {self.status_code}"]
         if self.code:
             parts.append(f"code {self.code}")
-        text = f"{', '.join(parts)}: {self.message}" if self.message else ", ".join(parts)
+        text = f"{', '.join(parts)}: {one_line(self.message)}" if self.message else ", ".join(parts)
         if self.exception_fields:
             text += f" ({'; '.join(f'{name}: {why}' for name, why in self.exception_fields.items())})"
         return text
@@ -182,11 +205,11 @@ class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
         self.polls = polls
         self.task = task
         self.reason = reason
-        seen = f"last status {task.status!r}" if task is not None else "never seen"
+        seen = f"last status {one_line(task.status)!r}" if task is not None else "never seen"
         super().__init__(
             TRANSPORT_ERROR_TIMEOUT,
-            f"task {task_id} did not finish within {timeout:g} s ({reason.replace('_', ' ')}; {seen}; "
-            f"polls: {polls}); it may still be running on the server",
+            f"task {one_line(task_id)} did not finish within {timeout:g} s "
+            f"({reason.replace('_', ' ')}; {seen}; polls: {polls}); it may still be running on the server",
         )
 
 
@@ -194,16 +217,17 @@ class StreamDecodeException(StreamException):
     """Raised when an answer came that does not fit.
 
     Attributes:
-        reason: What does not fit.
+        reason: What does not fit, in one line.
         path: Where, such as ``$.result.url``; None when the body is not JSON at all.
         body: The beginning of the body, as text.
     """
 
     def __init__(self, reason: str, *, path: str | None = None, body: str = "") -> None:
-        self.reason = reason
-        self.path = path
+        # What is wrong, and where, is the server's to name: it may be of any length.
+        self.reason = one_line(reason)
+        self.path = None if path is None else one_line(path)
         self.body = body
-        super().__init__(reason if path is None else f"{reason} at {path}")
+        super().__init__(self.reason if path is None else f"{self.reason} at {self.path}")
 
 
 class StreamTaskException(StreamException):
@@ -234,7 +258,8 @@ class StreamTaskException(StreamException):
         self.stack_trace = stack_trace
         self.version = version
         self.task = task
-        super().__init__(f"task {task_id} failed ({error_type}): {description}".removesuffix(": "))
+        text = f"task {one_line(task_id)} failed ({one_line(error_type)}): {description}"
+        super().__init__(text.removesuffix(": "))
 
     @classmethod
     def from_task(cls, task_id: str, task: Task) -> StreamTaskException:

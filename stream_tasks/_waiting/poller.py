@@ -27,6 +27,7 @@ from stream_tasks.exceptions import (
     StreamDecodeException,
     StreamRateLimitException,
     StreamTransportException,
+    one_line,
 )
 from stream_tasks.models import Obstacle
 
@@ -243,11 +244,11 @@ class Poller:
 
     @staticmethod
     def _close(waiter: Waiter) -> None:
-        seen = f"last status {waiter.task.status!r}" if waiter.task else "never seen"
+        seen = f"last status {one_line(waiter.task.status)!r}" if waiter.task else "never seen"
         waiter.finish(
             StreamTransportException(
                 TRANSPORT_ERROR_UNKNOWN,
-                f"the client was closed while it waited for task {waiter.task_id} ({seen})",
+                f"the client was closed while it waited for task {one_line(waiter.task_id)} ({seen})",
             )
         )
 
@@ -379,8 +380,8 @@ class Poller:
             self._unknown_statuses.add(status)
             logger.warning(
                 "task %s has the unknown status %r: it counts as unfinished",
-                watch.task_id,
-                status,
+                one_line(watch.task_id),
+                one_line(status),
                 extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
             )
         watch.see(task, now, self._not_found_grace)
@@ -410,7 +411,7 @@ class Poller:
             return
         logger.warning(
             "looking at task %s failed (%s): retrying until it is answered or the wait elapses",
-            watch.task_id,
+            one_line(watch.task_id),
             failure,
             extra={
                 "event": "retrying",
