@@ -14,7 +14,7 @@ from typing import Any, Final
 from attrs import Factory, frozen
 
 from stream_tasks import _json
-from stream_tasks._secret import hidden
+from stream_tasks._secret import hidden, kind_of
 from stream_tasks.exceptions import StreamDecodeException
 
 __all__ = ["TaskEvent", "parse", "sign", "verify"]
@@ -50,29 +50,44 @@ def sign(body: bytes, api_secret: str) -> str:
         api_secret: The app's secret.
 
     Raises:
+        TypeError: The secret is no text, or the body no bytes.
+        ValueError: The secret is empty.
         StreamDecodeException: The body is broken gzip, or over 16 MiB.
     """
     api_secret = hidden(api_secret)
+    if not isinstance(api_secret, str):
+        raise TypeError(f"api_secret must be a str, not {kind_of(api_secret)}")
+    if not api_secret:
+        # An empty key signs as well as any: whoever guessed that it is empty could forge.
+        raise ValueError("api_secret must not be empty")
+    if not isinstance(body, bytes | bytearray):
+        raise TypeError(f"body must be the request's bytes, not {type(body).__name__}")
     return hmac.new(api_secret.encode(), _inflated(body), hashlib.sha256).hexdigest()
 
 
-def verify(body: bytes, signature: str, api_secret: str) -> bool:
+def verify(body: bytes, signature: str | None, api_secret: str) -> bool:
     """Whether a body came from Stream.
 
     Args:
         body: The request's body, compressed or not.
-        signature: The value of ``X-Signature``.
+        signature: The value of ``X-Signature``, or None when that is missing: no such body came from Stream.
         api_secret: The app's secret.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: The secret is empty.
     """
     api_secret = hidden(api_secret)
+    if signature is not None and not isinstance(signature, str):
+        raise TypeError(f"signature must be a str, not {type(signature).__name__}")
     try:
         expected = sign(body, api_secret)
     except StreamDecodeException:
         return False
-    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+    return hmac.compare_digest(expected.encode(), (signature or "").encode("utf-8", "replace"))
 
 
-def parse(body: bytes, signature: str, api_secret: str) -> TaskEvent:
+def parse(body: bytes, signature: str | None, api_secret: str) -> TaskEvent:
     """Check a webhook's signature, and read what it says.
 
     Args:
@@ -81,7 +96,8 @@ def parse(body: bytes, signature: str, api_secret: str) -> TaskEvent:
         api_secret: The app's secret.
 
     Raises:
-        ValueError: The signature does not fit: the body is not Stream's.
+        TypeError: An argument has a wrong type.
+        ValueError: The signature does not fit: the body is not Stream's. Or the secret is empty.
         StreamDecodeException: The body is no event about a task.
     """
     api_secret = hidden(api_secret)
