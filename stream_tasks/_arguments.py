@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, get_origin
 
 from stream_tasks._backoff import check_seconds
 from stream_tasks._http import protocol
-from stream_tasks._secret import hidden
+from stream_tasks._secret import concealed
 from stream_tasks.models import StartedTask, TaskResult
 
 T = TypeVar("T")
@@ -24,12 +24,10 @@ def settings_of(client: Any) -> dict[str, Any]:
     Raises:
         TypeError: `client` lacks one of them.
     """
-    settings = {}
-    for name in ("api_key", "token", "base_url"):
-        value = getattr(client, name, None)
+    settings = concealed({name: getattr(client, name, None) for name in ("api_key", "token", "base_url")})
+    for name, value in settings.items():
         if not isinstance(value, str):
             raise TypeError(f"client must be a getstream client: it has no text {name!r}")
-        settings[name] = hidden(value) if name == "token" else value
     return settings
 
 

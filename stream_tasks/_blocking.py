@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_tasks, settings_of
 from stream_tasks._client import AsyncStream
 from stream_tasks._loop_thread import LoopThread
-from stream_tasks._secret import hidden
+from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
 from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome, TaskResult
 
@@ -112,6 +112,7 @@ class Stream:
         Raises:
             TypeError: `client` lacks one of these.
         """
+        options = concealed(options)  # from here on no dump of this frame shows them
         return cls(**settings_of(client), **options)
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
 from stream_tasks._results import outcome_at_once, outcome_of, result_at_once, result_of
-from stream_tasks._secret import hidden
+from stream_tasks._secret import concealed, hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller, unwound
@@ -179,6 +179,7 @@ class AsyncStream:
         Raises:
             TypeError: `client` lacks one of these.
         """
+        options = concealed(options)  # from here on no dump of this frame shows them
         return cls(**settings_of(client), **options)
 
     def __repr__(self) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, SupportsIndex
 
-__all__ = ["NotText", "Secret", "hidden", "kind_of"]
+__all__ = ["NotText", "Secret", "concealed", "hidden", "kind_of"]
 
 
 class Secret(str):
@@ -14,6 +14,10 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Secret:
+        # What shows variables cuts long texts before it takes their repr.
+        return Secret(super().__getitem__(key))
 
 
 class NotText:
@@ -30,6 +34,12 @@ def hidden(value: Any) -> Any:
     if value is None or isinstance(value, Secret | NotText):
         return value
     return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
+
+
+def concealed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a client's options with those hidden that can hold something secret."""
+    secret = ("api_secret", "token", "base_url")
+    return {name: hidden(value) if name in secret else value for name, value in options.items()}
 
 
 def kind_of(value: Any) -> str:
