@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import attrs
 
-from stream_tasks.exceptions import StreamDecodeException
+from stream_tasks.exceptions import StreamDecodeException, one_line
 from stream_tasks.models import ItemResult, ItemResults, Task
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _BODY_SHOWN = 500
+_VALUE_SHOWN = 100
 
 
 def loads(body: bytes) -> Any:
@@ -64,9 +65,18 @@ def dumps(value: Any) -> bytes:
 
     Raises:
         TypeError: The value holds what JSON cannot.
-        ValueError: It holds NaN or an infinity.
+        ValueError: It holds NaN, an infinity or itself, or is nested too deeply.
     """
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"json (the request's body) must be what JSON can hold: {exc}") from exc
+    except RecursionError as exc:
+        raise ValueError("json (the request's body) is nested too deeply") from exc
+
+
+def _brief(value: Any) -> str:
+    return one_line(repr(value), _VALUE_SHOWN)
 
 
 def _timestamp(value: Any, _: Any = None) -> datetime:
@@ -76,17 +86,17 @@ def _timestamp(value: Any, _: Any = None) -> datetime:
     if isinstance(value, str):
         return _from_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a timestamp, not {value!r}")
+        raise TypeError(f"expected a timestamp, not {_brief(value)}")
     try:
         return _EPOCH + timedelta(microseconds=int(value) // 1000)
     except (OverflowError, ValueError) as exc:
-        raise ValueError(f"expected nanoseconds since the epoch, not {value!r}") from exc
+        raise ValueError(f"expected nanoseconds since the epoch, not {_brief(value)}") from exc
 
 
 def _from_text(text: str) -> datetime:
     match = _RFC_3339.fullmatch(text)
     if match is None:
-        raise ValueError(f"expected an RFC 3339 timestamp, not {text!r}")
+        raise ValueError(f"expected an RFC 3339 timestamp, not {_brief(text)}")
     date, clock, fraction, offset = match.groups()
     # Six digits are what a datetime holds, on every Python.
     micros = (fraction or "").ljust(6, "0")[:6]
@@ -94,7 +104,7 @@ def _from_text(text: str) -> datetime:
     try:
         return datetime.fromisoformat(f"{date}T{clock}.{micros}{zone}").astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        raise ValueError(f"expected an RFC 3339 timestamp, not {text!r}") from exc
+        raise ValueError(f"expected an RFC 3339 timestamp, not {_brief(text)}") from exc
 
 
 def _strict(kind: type) -> Any:
