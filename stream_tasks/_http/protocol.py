@@ -6,11 +6,13 @@ import ipaddress
 import math
 import re
 import time
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from multidict import istr
 
@@ -65,22 +67,27 @@ def check_base_url(base_url: Any) -> str:
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {kind_of(base_url)}")
     where = f"base_url (or {BASE_URL_VARIABLE} in the environment)"
-    if "@" in base_url:
-        # What stands before the @ may be a password: it is not repeated here.
+    # What stands before an @, in a query, or in place of a port may be a password: it is not repeated.
+    if "@" in unicodedata.normalize("NFKC", unquote(base_url)):
         raise ValueError(f"{where} must not hold user information")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError(f"{where} must have no query and no fragment")
+    if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
+        raise ValueError(f"{where} must be a plain http(s) URL in ASCII, without spaces and backslashes")
+    if not _has_valid_authority(base_url):
+        raise ValueError(f"{where} must name a valid host, and if any a valid port")
     plain = str(base_url)  # nothing secret is left in it
-    if not plain.isascii() or not plain.isprintable() or " " in plain or "\\" in plain:
-        raise ValueError(f"{where} must be a plain http(s) URL without spaces, not {plain!r}")
-    try:
-        parts = urlsplit(plain)
-        port = parts.port
-    except ValueError as exc:
-        raise ValueError(f"{where} must be an http(s) URL: {exc}") from exc
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    parts = urlsplit(plain)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}, not {plain!r}")
-    if "?" in plain or "#" in plain:
-        raise ValueError(f"{where} must have no query and no fragment, not {plain!r}")
     return plain.rstrip("/")
+
+
+def _has_valid_authority(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def is_plain_http_beyond_loopback(base_url: str) -> bool:
@@ -125,9 +132,9 @@ def check_task_id(value: Any, name: str = "task_id") -> str:
     return str(value)
 
 
-def request_headers(credentials: Credentials) -> dict[str, str]:
+def request_headers(credentials: Credentials) -> Mapping[str, str]:
     """Return the headers that every request carries."""
-    return {
+    headers = {
         "Authorization": credentials.token,
         "stream-auth-type": "jwt",
         "X-Stream-Client": f"stream_tasks-{__version__}",
@@ -135,6 +142,8 @@ def request_headers(credentials: Credentials) -> dict[str, str]:
         "Accept-Encoding": "gzip",
         "User-Agent": f"stream_tasks/{__version__}",
     }
+    # A dict would go into a JSON dump of a client as it is, and JSON asks a text for no repr.
+    return MappingProxyType(headers)
 
 
 def request_target(path: str, api_key: str, params: Mapping[str, Any] | None = None) -> str:
@@ -144,12 +153,18 @@ def request_target(path: str, api_key: str, params: Mapping[str, Any] | None = N
         path: An absolute path, its segments already encoded.
         api_key: The app's public key.
         params: Further query parameters; None values are left out, booleans become true and false.
+
+    Raises:
+        ValueError: A parameter is no Unicode text.
     """
     query: dict[str, Any] = {"api_key": api_key}
     for name, value in (params or {}).items():
         if value is not None and name != "api_key":
             query[name] = [_word(v) for v in value] if isinstance(value, list | tuple) else _word(value)
-    return f"{path}?{urlencode(query, doseq=True)}"
+    try:
+        return f"{path}?{urlencode(query, doseq=True)}"
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"params must be valid Unicode text: {exc}") from exc
 
 
 def _word(value: Any) -> Any:
