@@ -8,6 +8,7 @@ import click
 
 from stream_tasks._version import __version__
 from stream_tasks.cli._demo import demo
+from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import complain
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._wait import get, wait
@@ -41,9 +42,14 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Wait on Stream's (getstream.io) long-running tasks.",
-    epilog="The API secret is read from STREAM_API_SECRET in the environment, and from nowhere else.\n\n"
-    "Example: stream-tasks demo",
+    help="Wait on Stream's (getstream.io) long-running tasks.\n\n"
+    "Key and secret come from STREAM_API_KEY and STREAM_API_SECRET in the environment, or from options; "
+    "there is no configuration file.",
+    epilog=epilog(
+        "stream-tasks demo",
+        "# how a command is used",
+        "stream-tasks wait --help",
+    ),
 )
 @click.version_option(__version__, prog_name="stream-tasks")
 def commands() -> None:
@@ -56,4 +62,4 @@ for _command in (demo, get, serve, wait):
 
 def main() -> None:
     """Run the command line; ends the process."""
-    commands()
+    commands(prog_name="stream-tasks")

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_tasks._client import AsyncStream
+from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import PipeConsole, duration, is_live
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
 from stream_tasks.models import DeleteChannelsResult, ExportChannelsResult, StartedTask, Task
@@ -88,10 +89,7 @@ def _script(server: FakeStream, seconds: float) -> None:
     "A fake Stream server runs in this process. Four tasks are started and waited for at once: an export, "
     "a hard delete with a channel that fails, a task that fails as a whole, and one that outlasts its "
     "deadline. Then you see what each wait returned or raised.",
-    epilog="""\b
-Example:
-  stream-tasks demo
-""",
+    epilog=epilog("stream-tasks demo"),
 )
 def demo() -> None:
     """Show the library at work."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -9,11 +10,22 @@ import click
 from stream_tasks._backoff import check_seconds
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth, protocol
+from stream_tasks._secret import Secret
 
-__all__ = ["connection_options", "make_client", "seconds", "seconds_or_none", "task_id"]
+__all__ = [
+    "connection_options",
+    "make_client",
+    "positive_seconds",
+    "read_secret",
+    "seconds",
+    "seconds_or_none",
+    "task_id",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Client = TypeVar("Client", bound=AsyncStream)
+
+_LONGEST_SECRET_FILE = 4096  # characters; far more than a secret has
 
 
 def seconds(value: str | float) -> float:
@@ -26,6 +38,18 @@ def seconds(value: str | float) -> float:
         return check_seconds("it", float(value))
     except ValueError:
         raise click.BadParameter(f"{value!r} is no finite number of seconds, 0 or more") from None
+
+
+def positive_seconds(value: str | float) -> float:
+    """Read a number of seconds above 0.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        return check_seconds("it", float(value), positive=True)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no finite number of seconds above 0") from None
 
 
 def seconds_or_none(value: str | float) -> float | None:
@@ -51,36 +75,85 @@ def task_id(value: str) -> str:
 
 def connection_options(command: Command) -> Command:
     """Add the options that say which app is asked, and where; `make_client` takes them."""
-    url = click.option(
-        "--base-url",
-        metavar="URL",
-        help=f"Where the API is; without it, {protocol.BASE_URL_VARIABLE} in the environment, "
-        "else Stream's own address.",
-    )
-    key = click.option(
-        "--api-key",
-        metavar="KEY",
-        help=f"The app's key; without it, {auth.KEY_VARIABLE} in the environment.",
-    )
-    return key(url(command))
+    options = [
+        click.option(
+            "--api-key",
+            metavar="KEY",
+            help=f"The app's key; without it, {auth.KEY_VARIABLE} in the environment.",
+        ),
+        click.option(
+            "--api-secret",
+            metavar="SECRET",
+            type=Secret,
+            help=f"The app's secret; without it, {auth.SECRET_VARIABLE} in the environment, which is safer: "
+            "other users can read options in the list of processes.",
+        ),
+        click.option(
+            "--api-secret-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="A file that holds the app's secret and nothing else.",
+        ),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            help=f"Where the API is; without it, {protocol.BASE_URL_VARIABLE} in the environment, "
+            "else Stream's own address.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def make_client(kind: type[Client], api_key: str | None, base_url: str | None) -> Client:
+def read_secret(api_secret: str | None, api_secret_file: Path | None) -> Secret | None:
+    """Return the secret that the options give, None when they give none; warn if others can see it.
+
+    Raises:
+        click.UsageError: Both are given, or the file cannot be read.
+    """
+    if api_secret is None and api_secret_file is None:
+        return None
+    if api_secret_file is None:
+        click.echo(
+            "Warning: other users can read the value of --api-secret in the list of processes;\n"
+            f"set {auth.SECRET_VARIABLE} in the environment, or give --api-secret-file.",
+            err=True,
+        )
+        return Secret(api_secret)
+    if api_secret is not None:
+        raise click.UsageError("give --api-secret or --api-secret-file, not both")
+    try:
+        with api_secret_file.open(encoding="utf-8-sig") as file:
+            return Secret(file.read(_LONGEST_SECRET_FILE).strip())
+    except (OSError, UnicodeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or "it is no text"
+        raise click.UsageError(f"--api-secret-file {str(api_secret_file)!r} cannot be read: {why}") from None
+
+
+def make_client(
+    kind: type[Client],
+    *,
+    api_key: str | None,
+    api_secret: str | None,
+    api_secret_file: Path | None,
+    base_url: str | None,
+) -> Client:
     """Make a client of what `connection_options` gave and of the environment.
 
     Raises:
         click.UsageError: Something is missing or wrong.
     """
+    secret = read_secret(api_secret, api_secret_file)
     if api_key is None and not os.environ.get(auth.KEY_VARIABLE):
         raise click.UsageError(
             f"api_key is missing: give --api-key, or set {auth.KEY_VARIABLE} in the environment"
         )
-    if not os.environ.get(auth.SECRET_VARIABLE):
+    if secret is None and not os.environ.get(auth.SECRET_VARIABLE):
         raise click.UsageError(
-            f"api_secret is missing: set {auth.SECRET_VARIABLE} in the environment"
-            " (no option takes it: other users could read it in the list of processes)"
+            f"api_secret is missing: set {auth.SECRET_VARIABLE} in the environment, or give --api-secret-file"
         )
     try:
-        return kind(api_key, base_url=base_url)
+        return kind(api_key, secret, base_url=base_url)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -6,6 +6,7 @@ import shlex
 import click
 
 from stream_tasks._http import auth, protocol
+from stream_tasks.cli._help import epilog
 from stream_tasks.testing import FakeStream
 
 __all__ = ["serve"]
@@ -15,10 +16,7 @@ __all__ = ["serve"]
     help="Run a fake Stream server until Ctrl-C.\n\n"
     "It speaks the wire of Stream's task endpoints to any client. Each task is seen pending, then running, "
     "then completed. Nothing leaves your machine.",
-    epilog="""\b
-Example:
-  stream-tasks serve --port 8080
-""",
+    epilog=epilog("stream-tasks serve --port 8080"),
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
