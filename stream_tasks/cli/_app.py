@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from stream_tasks._version import __version__
+from stream_tasks.cli._completion import completion
 from stream_tasks.cli._demo import demo
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import complain
@@ -56,7 +57,7 @@ def commands() -> None:
     """Hold the commands together."""
 
 
-for _command in (demo, get, serve, wait):
+for _command in (completion, demo, get, serve, wait):
     commands.add_command(_command)
 
 
