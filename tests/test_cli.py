@@ -331,9 +331,7 @@ class TestGet:
         monkeypatch.delenv("STREAM_API_SECRET")
         ended = run("get", "new", "--api-secret", SECRET)
         assert ended.code == 0
-        assert ended.err.startswith(
-            "Warning: other users can read the value of --api-secret in the list of processes"
-        )
+        assert ended.err.startswith("Warning: other users can read the value of --api-secret in")
 
     @pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
     def test_secret_in_a_file(

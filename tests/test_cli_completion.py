@@ -60,7 +60,7 @@ def test_syntax(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -
         pytest.param(["w"], {"wait"}, id="a command"),
         pytest.param([""], set(commands.commands), id="all commands"),
         pytest.param(["wait", "--ti"], {"--timeout"}, id="an option"),
-        pytest.param(["get", "--api-"], {"--api-key", "--api-secret", "--api-secret-file"}, id="options"),
+        pytest.param(["doctor", "--api-"], {"--api-key", "--api-secret", "--api-secret-file"}, id="options"),
         pytest.param(["completion", ""], set(SHELLS), id="an argument's values"),
     ],
 )
@@ -87,7 +87,11 @@ def test_fish() -> None:
 @pytest.mark.usefixtures("program")
 def test_zsh() -> None:
     """After the line that its help names, zsh knows whom to ask."""
-    completing = 'autoload -U compinit; compinit -u -D; eval "$(stream-tasks completion zsh)"; echo $_comps[stream-tasks]'
+    completing = """
+        autoload -U compinit; compinit -u -D
+        eval "$(stream-tasks completion zsh)"
+        echo $_comps[stream-tasks]
+    """
     assert shell("zsh", "-c", completing) == "_stream_tasks_completion\n"
 
 

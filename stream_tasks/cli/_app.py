@@ -9,6 +9,7 @@ import click
 from stream_tasks._version import __version__
 from stream_tasks.cli._completion import completion
 from stream_tasks.cli._demo import demo
+from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import complain
 from stream_tasks.cli._serve import serve
@@ -57,7 +58,7 @@ def commands() -> None:
     """Hold the commands together."""
 
 
-for _command in (completion, demo, get, serve, wait):
+for _command in (completion, demo, doctor, get, serve, wait):
     commands.add_command(_command)
 
 

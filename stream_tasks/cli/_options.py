@@ -116,8 +116,8 @@ def read_secret(api_secret: str | None, api_secret_file: Path | None) -> Secret 
         return None
     if api_secret_file is None:
         click.echo(
-            "Warning: other users can read the value of --api-secret in the list of processes;\n"
-            f"set {auth.SECRET_VARIABLE} in the environment, or give --api-secret-file.",
+            "Warning: other users can read the value of --api-secret in the list of\n"
+            f"processes; set {auth.SECRET_VARIABLE} instead, or give --api-secret-file.",
             err=True,
         )
         return Secret(api_secret)
