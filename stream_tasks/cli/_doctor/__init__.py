@@ -147,13 +147,12 @@ async def _connection(tell: Tell, base: str, credentials: auth.Credentials | Non
     if address is None:
         return "there is no connection"
     context = ssl.create_default_context()
+    finding = skipped("tls", "http:// does without")
     if is_tls:
         finding = await network.encrypt(host, address, port, context, limit)
-        tell(finding)
-        if finding.state == "failed":
-            return "there is no trusted connection"
-    else:
-        tell(skipped("tls", "http:// does without"))
+    tell(finding)
+    if finding.state == "failed":
+        return "there is no trusted connection"
     return await _question(tell, base, credentials, context, limit)
 
 
@@ -174,7 +173,7 @@ async def _question(
     is_accepted = finding.state == "ok" and refusal is None and credentials is not None
     tell(answer.check_clock(exchange.ahead, is_accepted=is_accepted))
     if finding.state == "failed":
-        return "the answer does not say"
+        return "the answer says nothing of it"
     if credentials is None:
         return "key or secret is wrong, and was not sent"
     tell(answer.check_authentication(refusal, credentials))

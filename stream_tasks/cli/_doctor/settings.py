@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -51,42 +51,49 @@ class Setting:
 
 def check_key(key: Setting, secret: Setting) -> Finding:
     """Check that the key can be one."""
-    wrong = _flaw(key)
-    if wrong is not None:
-        return failed("api_key", *wrong, source=key.source)
     text, size = key.text or "", _size(key)
-    details = {"source": key.source, "length": len(text)}
-    if _TOKEN.fullmatch(text):
-        return failed("api_key", f"{size}: that is a token (JWT)", _DASHBOARD, **details)
-    if _are_swapped(key, secret):
+    details: dict[str, Any] = {"source": key.source, "length": len(text)}
+    wrong = _flaw(key)
+    if wrong is None and _TOKEN.fullmatch(text):
+        wrong = f"{size}: that is a token (JWT)", _DASHBOARD
+    elif wrong is None and _are_swapped(key, secret):
         advice = f"Keys are short, secrets are long: are they swapped? {_DASHBOARD}"
-        return failed("api_key", f"{size}: that looks like a secret", advice, **details)
-    if text == secret.text:
-        return failed("api_key", f"{size}: the same text as the secret", _DASHBOARD, **details)
+        wrong = f"{size}: that looks like a secret", advice
+    elif wrong is None and text == secret.text:
+        wrong = f"{size}: the same text as the secret", _DASHBOARD
+    if wrong is not None:
+        return failed("api_key", *wrong, **details)
     return ok("api_key", size, **details)
 
 
 def check_secret(secret: Setting, key: Setting) -> Finding:
     """Check that the secret can be one."""
-    wrong = _flaw(secret)
-    if wrong is not None:
-        return failed("api_secret", *wrong, source=secret.source)
     text, size = secret.text or "", _size(secret)
-    details = {"source": secret.source, "length": len(text)}
-    if _TOKEN.fullmatch(text):
-        advice = f"The secret, which signs tokens, is needed here. {_DASHBOARD}"
-        return failed("api_secret", f"{size}: that is a token (JWT)", advice, **details)
-    if _are_swapped(key, secret):
-        return failed("api_secret", f"{size}: that looks like a key", _DASHBOARD, **details)
-    try:
-        auth.server_token(text)
-    except ValueError:
-        return failed(
-            "api_secret", f"{size}: that is a key of another kind (PEM or SSH)", _DASHBOARD, **details
+    details: dict[str, Any] = {"source": secret.source, "length": len(text)}
+    wrong = _flaw(secret)
+    if text.strip() and _is_of_another_kind(text):
+        wrong = f"{size}: that is a key of another kind (PEM or SSH)", _DASHBOARD
+    elif wrong is None and _TOKEN.fullmatch(text):
+        wrong = (
+            f"{size}: that is a token (JWT)",
+            f"The secret, which signs tokens, is needed here. {_DASHBOARD}",
         )
+    elif wrong is None and _are_swapped(key, secret):
+        wrong = f"{size}: that looks like a key", _DASHBOARD
+    if wrong is not None:
+        return failed("api_secret", *wrong, **details)
     if len(text) < _SHORTEST_SECRET:
         return warning("api_secret", f"{size}; Stream's have 64", f"Is it whole? {_DASHBOARD}", **details)
     return ok("api_secret", size, **details)
+
+
+def _is_of_another_kind(text: str) -> bool:
+    """Whether PyJWT refuses to sign with it: it knows public keys by their look."""
+    try:
+        auth.server_token(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _are_swapped(key: Setting, secret: Setting) -> bool:
