@@ -151,9 +151,8 @@ async def _connection(tell: Tell, base: str, credentials: auth.Credentials | Non
     if is_tls:
         finding = await network.encrypt(host, address, port, context, limit)
     tell(finding)
-    if finding.state == "failed":
-        return "there is no trusted connection"
-    return await _question(tell, base, credentials, context, limit)
+    why = "there is no trusted connection"
+    return why if finding.state == "failed" else await _question(tell, base, credentials, context, limit)
 
 
 async def _question(

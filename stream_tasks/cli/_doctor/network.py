@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+import anyio
 from attrs import frozen
 
 from stream_tasks._http.transport import Answer, Connections, Transport
@@ -48,7 +49,7 @@ async def look_up(host: str, port: int, limit: float) -> tuple[Finding, list[str
         return ok("dns", f"not needed: {host} is an address", addresses=[host]), [host]
     began = time.monotonic()
     try:
-        async with asyncio.timeout(limit):
+        with anyio.fail_after(limit):
             found = await asyncio.wrap_future(_addresses(host, port))
     except TimeoutError:
         advice = "Check this machine's network and its name servers."
@@ -101,7 +102,7 @@ async def connect(addresses: list[str], port: int, limit: float) -> tuple[Findin
 
 async def _try(address: str, port: int, limit: float) -> OSError | None:
     try:
-        async with asyncio.timeout(limit):
+        with anyio.fail_after(limit):
             _, writer = await asyncio.open_connection(address, port)
     except OSError as error:  # also a TimeoutError
         return error
@@ -112,7 +113,7 @@ async def _try(address: str, port: int, limit: float) -> OSError | None:
 async def encrypt(host: str, address: str, port: int, context: ssl.SSLContext, limit: float) -> Finding:
     """Shake hands as clients do, and say what is wrong with the certificate."""
     try:
-        async with asyncio.timeout(limit):
+        with anyio.fail_after(limit):
             _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
         return _distrust(host, error)
