@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
@@ -31,6 +32,7 @@ from stream_tasks.cli._doctor.finding import CHECKS, EXIT_CODES, Finding, failed
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
+README = (Path(__file__).parents[1] / "README.rst").read_text()
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzZXJ2ZXIiOnRydWV9.c2lnbmF0dXJlLW9mLXRlc3Rz"
 
 
@@ -189,10 +191,27 @@ class TestWhole:
         ) in plain
 
     def test_exit_codes(self) -> None:
-        """Each exit code is explained in the help, and none is one of those of `wait`."""
+        """Each exit code is explained in the help and in the README, and none is one of those of `wait`."""
         codes = {check.exit_code for check in CHECKS.values()}
         assert codes == set(EXIT_CODES) - {0, 2}
         assert codes.isdisjoint({0, 1, 2, 3, 4, 130})
+        for code in codes:
+            assert f"{code} {EXIT_CODES[code].partition(':')[0]}" in README.replace("\n", " ")
+
+    def test_readme(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The README shows what is printed, but for port and times."""
+        block = re.search(r"    \$ stream-tasks doctor\n((?:    .*\n|\n)+)", README)
+        assert block is not None
+        key = re.search(r"API key (\w{12}) ", block[1])
+        assert key is not None
+        monkeypatch.setenv("STREAM_API_KEY", key[1])
+        monkeypatch.setenv("STREAM_API_SECRET", SECRET[::-1] + "0")
+        with FakeStream(api_key=key[1], api_secret=SECRET) as server:
+            _, out = lines("--timeout", "5", "--base-url", server.url)
+        shown, printed = (
+            re.sub(r"127\.0\.0\.1:\d+|\d+ ms", "...", text.strip()) for text in (dedent(block[1]), out)
+        )
+        assert printed.replace("from --base-url", "from STREAM_BASE_URL") == shown
 
 
 class TestCredentials:
