@@ -356,6 +356,7 @@ class TestGet:
         ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port()}")
         assert ended.code == 4
         assert ended.err.startswith("Error: Cannot connect ")
+        assert ended.err.endswith("\nstream-tasks doctor looks for the cause.\n")
 
     def test_no_json(self, run: Run, server: FakeStream) -> None:
         """An answer that is no JSON exits with 4."""
@@ -468,11 +469,12 @@ class TestDemo:
 
 
 class TestCommands:
-    @pytest.mark.parametrize("command", ["", "demo", "get", "serve", "wait"])
+    @pytest.mark.parametrize("command", ["", *commands.commands])
     def test_help(self, run: Run, command: str) -> None:
-        """Every command has a help with an example."""
+        """Every command has a help with an example, and fits eighty columns."""
         ended = run(*command.split(), "--help")
         assert ended.code == 0
+        assert max(map(len, ended.out.splitlines())) <= 80
         assert f"stream-tasks {command or 'demo'}" in ended.out.partition("Example")[2]
 
     def test_version(self) -> None:
@@ -480,6 +482,13 @@ class TestCommands:
         asked = [sys.executable, "-m", "stream_tasks", "--version"]
         ended = subprocess.run(asked, capture_output=True, text=True, check=True)
         assert ended.stdout == f"stream-tasks, version {__version__}\n"
+
+    def test_module(self) -> None:
+        """`python -m stream_tasks` calls itself by the name of the script."""
+        asked = [sys.executable, "-m", "stream_tasks", "wait"]
+        ended = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("Usage: stream-tasks wait [OPTIONS]")
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_missing_extra(self, missing: str) -> None:

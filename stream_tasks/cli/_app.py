@@ -14,12 +14,19 @@ from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import complain
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._wait import get, wait
-from stream_tasks.exceptions import StreamException, StreamTaskException, StreamWaitTimeoutException
+from stream_tasks.exceptions import (
+    StreamApiException,
+    StreamException,
+    StreamTaskException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
 
 __all__ = ["commands", "main"]
 
 # The most specific first.
 _EXIT_CODES: Final = ((StreamTaskException, 1), (StreamWaitTimeoutException, 3), (StreamException, 4))
+_REFUSED: Final = (401, 403)
 _SIGINT: Final = 128 + 2
 _SIGPIPE: Final = 128 + 13
 
@@ -30,6 +37,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except StreamException as error:
             complain(error)
+            if _is_about_connection(error):
+                click.echo("stream-tasks doctor looks for the cause.", err=True)
             code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
         except KeyboardInterrupt:
             click.echo("\nInterrupted; tasks on the server go on.", err=True)
@@ -39,6 +48,12 @@ class _Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = _SIGPIPE
         raise click.exceptions.Exit(code)
+
+
+def _is_about_connection(error: StreamException) -> bool:
+    if isinstance(error, StreamApiException):
+        return error.status_code in _REFUSED
+    return isinstance(error, StreamTransportException) and not isinstance(error, StreamWaitTimeoutException)
 
 
 @click.group(
