@@ -653,7 +653,22 @@ class TestTLS:
             "failed",
             "the certificate comes from an authority that is not trusted",
         )
-        assert "SSL_CERT_FILE" in report.checks["tls"]["advice"]
+        assert "let SSL_CERT_FILE name a file" in report.checks["tls"]["advice"]
+
+    @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+    async def test_wrong_authorities(
+        self,
+        run: Run,
+        authority: trustme.CA,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        variable: str,
+    ) -> None:
+        """Where a variable replaces the system's authorities, it is named as a likely cause."""
+        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+        async with https(authority.issue_cert("127.0.0.1")) as url:
+            report = await asyncio.to_thread(run, "--base-url", url)
+        assert report.checks["tls"]["advice"].startswith(f"{variable} is set, and takes the place of")
 
     @pytest.mark.usefixtures("trusted")
     async def test_another_host(self, authority: trustme.CA) -> None:

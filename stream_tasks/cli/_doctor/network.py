@@ -146,6 +146,10 @@ def _distrust(host: str, error: ssl.SSLCertVerificationError) -> Finding:
         )
     elif code in _ELSEWHERE:
         advice = f"{_CHECK_URL}; else something on the way answers in place of {host}."
+    elif named := [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]:
+        advice = (
+            f"{named[0]} is set, and takes the place of the system's authorities: does it name the right one?"
+        )
     else:
         advice = (
             "Does a proxy on the way decrypt? Then let SSL_CERT_FILE name a file with its authority's "
@@ -190,7 +194,7 @@ async def ask(
     except StreamTransportException as error:
         advice = "Try again; if it stays so, does a firewall or a proxy on the way break it off?"
         if origin.startswith("http:"):
-            advice += " Does the server want https://?"
+            advice = f"Does the server want https:// there? {advice}"
         why = "the connection ended without a whole answer"
         if error.error_type == TRANSPORT_ERROR_TIMEOUT:
             why, advice = f"no answer within {limit:g} s", "Try again, or give more time with --timeout."
