@@ -442,6 +442,7 @@ class TestEnvironment:
         report = run()
         assert report.code == 0
         assert report.said("proxy")[0] == state
+        assert ("the one of HTTP_PROXY" in report.checks["proxy"]["advice"]) is (state == "warning")
         assert report.said("proxy")[1].startswith(message)
 
     def test_time_limit(self, capsys: pytest.CaptureFixture[str]) -> None:

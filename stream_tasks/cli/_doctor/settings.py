@@ -177,7 +177,7 @@ def check_proxy(base_url: str) -> Finding:
         "proxy",
         f"{variable} is set, but not used: connections go straight to the host",
         "Nothing, if what follows is ok. Else let the host be reached from here; in Python, "
-        "AsyncStream(trust_env=True) uses the proxy.",
+        f"AsyncStream(trust_env=True) uses the one of {parts.scheme.upper()}_PROXY.",
         variable=variable,
     )
 
