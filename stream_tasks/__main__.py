@@ -5,6 +5,7 @@ import sys
 __all__ = ["main"]
 
 _NEEDED = ("click", "rich")
+_INTERRUPTED = 128 + 2
 
 
 def main() -> None:
@@ -16,6 +17,8 @@ def main() -> None:
             raise
         sys.stderr.write("The command line needs more packages: pip install 'stream_tasks[cli]'\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # the imports take a moment, and nothing has begun yet
+        raise SystemExit(_INTERRUPTED) from None
     run()
 
 

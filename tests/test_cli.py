@@ -504,6 +504,21 @@ class TestCommands:
         with pytest.raises(ImportError):
             main()
 
+    def test_interrupted_imports(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ctrl-C while the command line is still being imported ends it with 130, and without a traceback."""
+
+        class Interrupted:
+            @staticmethod
+            def find_spec(name: str, *_: object) -> None:
+                if name == "stream_tasks.cli":
+                    raise KeyboardInterrupt
+
+        monkeypatch.delitem(sys.modules, "stream_tasks.cli")
+        monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 130
+
     def test_entry_point(self) -> None:
         """The installed script is this command line."""
         project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
