@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import math
 from collections import deque
 from contextvars import copy_context
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
-from stream_tasks._waiting.polling import Look, Waiter, Watch, ends_wait, is_not_found
+from stream_tasks._waiting.logs import KNOWN_STATUSES, WaitLog
+from stream_tasks._waiting.polling import Look, Waiter, Watch, is_not_found
 from stream_tasks._waiting.wakeups import DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Fetch", "Poller", "unwound"]
 
-logger = logging.getLogger("stream_tasks")
-
 AT_A_TIME: Final = 250
 """Waits that begin in one turn of the loop."""
 
@@ -51,8 +49,6 @@ OVERDUE: Final = 0.05
 
 _UNAVAILABLE = 503
 _SERVER_ERROR = 500
-
-KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed", "failed"})
 
 
 class Fetch(Protocol):
@@ -83,8 +79,7 @@ class Poller:
         self._due: DueQueue[Watch] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._unknown_statuses: set[str] = set()
-        self._in_trouble = False
+        self._log = WaitLog()
         self._is_closed = False
         self._begun = 0
         self._turns: deque[asyncio.Future[None]] = deque()
@@ -177,6 +172,7 @@ class Poller:
         if watch is None:
             watch = self._watches[waiter.task_id] = Watch(waiter.task_id)
         watch.waiters[waiter] = None
+        self._log.started(waiter)
         if self._is_closed:
             self._close(waiter)
         if is_first or self._is_closed:
@@ -201,6 +197,7 @@ class Poller:
 
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
+        self._log.ended(waiter, self.now())
         watch = self._watches[waiter.task_id]
         del watch.waiters[waiter]
         if watch.waiters:
@@ -369,24 +366,19 @@ class Poller:
 
     def _take_in(self, watch: Watch, answer: Look | Exception, now: float) -> None:
         if isinstance(answer, Exception):
-            self._take_in_failure(watch, answer, now)
+            self._take_in_failure(answer, now)
             watch.see(answer, now, self._not_found_grace)
+            if not all(waiter.is_done for waiter in watch.waiters) and not is_not_found(answer):
+                # Otherwise nobody is going to look again, or the task is not visible yet.
+                self._log.failed(watch, answer, now)
             return
         self._pacer.answered(now, answer.rate_limit)
-        self._in_trouble = False
         task = answer.task
-        status = task.status
-        if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
-            self._unknown_statuses.add(status)
-            logger.warning(
-                "task %s has the unknown status %r: it counts as unfinished",
-                one_line(watch.task_id),
-                one_line(status),
-                extra={"event": "status_unknown", "task_id": watch.task_id, "status": status},
-            )
+        if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
+            self._log.answered(task, now)
         watch.see(task, now, self._not_found_grace)
 
-    def _take_in_failure(self, watch: Watch, failure: Exception, now: float) -> None:
+    def _take_in_failure(self, failure: Exception, now: float) -> None:
         if isinstance(failure, StreamApiException):
             retry_after = failure.hold
             if isinstance(failure, StreamRateLimitException) or (
@@ -401,25 +393,6 @@ class Poller:
             self._pacer.answered(now, None)
         else:
             self._pacer.failed(now)
-        if not watch.failures and not self._in_trouble and not is_not_found(failure):
-            self._warn(watch, failure, now)
-        self._in_trouble = self._in_trouble or not is_not_found(failure)
-
-    def _warn(self, watch: Watch, failure: Exception, now: float) -> None:
-        waited = now - min((waiter.started for waiter in watch.waiters), default=now)
-        if ends_wait(failure, waited=waited, not_found_grace=self._not_found_grace):
-            return
-        logger.warning(
-            "looking at task %s failed (%s): retrying until it is answered or the wait elapses",
-            one_line(watch.task_id),
-            failure,
-            extra={
-                "event": "retrying",
-                "task_id": watch.task_id,
-                "error_type": getattr(failure, "error_type", type(failure).__name__),
-                "status_code": getattr(failure, "status_code", None),
-            },
-        )
 
 
 def _is_timeout(answer: object) -> bool:
