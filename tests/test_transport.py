@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -41,6 +42,9 @@ from stream_tasks.exceptions import (
 )
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_UNKNOWN as UNKNOWN,
+)
+from stream_tasks.exceptions import (
+    StreamApiException,
 )
 from stream_tasks.testing import FakeStream, Fault
 
@@ -651,6 +655,25 @@ async def test_an_injected_session_is_used_and_left_open(server: FakeStream) -> 
     headers = server.requests[-1].headers
     assert headers["X-Mine"] == "yes"
     assert headers["Accept-Encoding"] == "gzip"
+
+
+async def test_a_session_with_a_password_of_its_own(server: FakeStream) -> None:
+    """The token takes its place: aiohttp would refuse to send both."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("amy", "hush"))
+    async with (
+        session,
+        AsyncStream(server.api_key, server.api_secret, base_url=server.url, session=session) as client,
+    ):
+        assert (await client.request("GET", "/app")).status_code == 200
+        await client.request("PUT", "/app", json={})
+
+
+async def test_a_body_that_is_large(server: FakeStream, client: AsyncStream) -> None:
+    """A megabyte is sent like anything else, without aiohttp's warning."""
+    with pytest.raises(StreamApiException, match="the body is too large"):
+        await client.request("POST", "/app", json={"text": "x" * 2**20})
 
 
 async def test_an_injected_session_that_is_closed() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import io
+import logging
 import math
 import socket
 import ssl
@@ -32,10 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Connections", "Transport", "error_type"]
 
+logger = logging.getLogger("stream_tasks")
+
 MAX_BODY: Final = 16 * 2**20
 """The largest body that is taken, in bytes, after decompression."""
 
 _KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
+
+_LARGE: Final = 2**20  # aiohttp warns of bytes as large as this
 
 _SAFE: Final = frozenset({"GET", "POST"})  # what aiohttp may send again, and what it never does
 
@@ -121,6 +127,10 @@ class Transport:
         self._session = session
         if session is not None:
             self._options |= {"headers": headers, "auto_decompress": True}
+            if session.auth is not None or session.trust_env:
+                others, authorize = _split(headers)
+                own = getattr(session, "_middlewares", ())
+                self._options |= {"headers": others, "middlewares": (*own, authorize)}
             if connections.ssl_context is not None:
                 self._options["ssl"] = connections.ssl_context
 
@@ -142,14 +152,8 @@ class Transport:
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
-        options = self._options
-        if body is not None:
-            # An explicit type, since aiohttp would guess octet-stream for bytes.
-            own = options.get("headers", {})
-            options = options | {"data": body, "headers": own | {"Content-Type": "application/json"}}
-        if method not in _SAFE:
-            # What is given for one request takes the place of the session's own.
-            options = options | {"middlewares": (*getattr(session, "_middlewares", ()), _send_once)}
+        options = self._options if method == "GET" and body is None else self._options_for(method, body)
+        begun = self._loop.time()
         timeout = self._timeout if limit >= self._limit.seconds else self._connections.timeout(limit)
         path, _, query = target.partition("?")
         url = self._url(path=self._prefix + path, query_string=query)
@@ -162,10 +166,40 @@ class Transport:
                     response.close()
                     raise
         except _ERRORS as exc:
-            raise _transport_error(exc) from exc
+            raise self._failed(exc, method, url, begun) from exc
         except _BrokenError as broken:
-            raise _transport_error(broken.cause) from broken.cause
+            raise self._failed(broken.cause, method, url, begun) from broken.cause
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log(method, url, begun, status_code=response.status)
         return Answer(response.status, response.headers, _without(self._headers["Authorization"], content))
+
+    def _options_for(self, method: str, body: bytes | None) -> dict[str, Any]:
+        options = self._options.copy()
+        if body is not None:
+            # An explicit type, since aiohttp would guess octet-stream for bytes.
+            options["headers"] = {**options.get("headers", {}), "Content-Type": "application/json"}
+            options["data"] = body if len(body) < _LARGE else io.BytesIO(body)
+        if method not in _SAFE:
+            # What is given for one request takes the place of the session's own.
+            own = getattr(self._session, "_middlewares", ())
+            options["middlewares"] = (*options.get("middlewares", own), _send_once)
+        return options
+
+    def _failed(self, exc: BaseException, method: str, url: URL, begun: float) -> StreamTransportException:
+        error = _transport_error(exc)
+        self._log(method, url, begun, error_type=error.error_type)
+        return error
+
+    def _log(self, method: str, url: URL, begun: float, **facts: str | int) -> None:
+        duration = self._loop.time() - begun
+        logger.debug(
+            "%s %s: %s in %.3f s",
+            method,
+            url.raw_path,
+            *facts.values(),
+            duration,
+            extra={"event": "request", "method": method, "path": url.raw_path, "duration": duration, **facts},
+        )
 
     async def _open(self) -> aiohttp.ClientSession:
         self._lifetime = _lifetime(self._connections, self._headers)
@@ -201,9 +235,8 @@ async def _lifetime(
     """
     middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
     if connections.trust_env:
-        # aiohttp reads .netrc, too, and would refuse a password for this host beside a token in the headers.
-        headers = dict(headers)
-        middlewares = (_authorizing(headers.pop("Authorization", "")),)
+        headers, authorize = _split(headers)
+        middlewares = (authorize,)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=connections.max_connections,
@@ -221,16 +254,19 @@ async def _lifetime(
         await session.close()
 
 
-def _authorizing(token: str) -> aiohttp.ClientMiddlewareType:
-    """Put the token last into each request."""
+def _split(headers: Mapping[str, str]) -> tuple[Mapping[str, str], aiohttp.ClientMiddlewareType]:
+    """Part the token from the other headers: it is put into each request last.
+
+    aiohttp would refuse it beside a password, be that the session's or one in .netrc.
+    """
 
     async def authorize(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.headers["Authorization"] = token
+        request.headers["Authorization"] = headers["Authorization"]
         return await handler(request)
 
-    return authorize
+    return {name: value for name, value in headers.items() if name != "Authorization"}, authorize
 
 
 class _BrokenError(Exception):

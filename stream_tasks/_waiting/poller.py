@@ -267,8 +267,7 @@ class Poller:
             with anyio.fail_after(remaining):
                 await waiter.changed()
         except TimeoutError:
-            if not waiter.is_done:
-                self.expire(waiter)
+            self.expire(waiter)
 
     def _plan(self, watch: Watch) -> None:
         """Put a watch where its waiters want it in the queue."""
@@ -282,8 +281,6 @@ class Poller:
             if watch.context is None:
                 watch.context = copy_context()
             self._due.push(watch, due)
-        elif watch.place:
-            self._due.discard(watch)
 
     def _arm(self) -> None:
         """Set the one timer to when the next poll can go out."""
