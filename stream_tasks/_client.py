@@ -85,6 +85,16 @@ def _operation(
     return cast("Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, StartedTask[T]]]", start)
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "AsyncStream needs asyncio, and no asyncio event loop is running here; use the blocking Stream,"
+            " under trio in a thread: await trio.to_thread.run_sync(client.wait_for_task, task_id)"
+        ) from None
+
+
 class _Engine(NamedTuple):
     """What a client has on one event loop: its connections, and the polling over them.
 
@@ -201,7 +211,7 @@ class AsyncStream:
         Waits still under way on this event loop raise `StreamTransportException`.
         """
         self._is_closed = True
-        engine = self._engines.pop(asyncio.get_running_loop(), None)
+        engine = self._engines.pop(_running_loop(), None)
         if engine is not None:
             engine.poller.close()
             await engine.transport.aclose()
@@ -209,7 +219,7 @@ class AsyncStream:
     @property
     def obstacle(self) -> Obstacle | None:
         """What holds back the polls that are due on this event loop, None when nothing does."""
-        engine = self._engines.get(asyncio.get_running_loop())
+        engine = self._engines.get(_running_loop())
         return None if engine is None else engine.poller.obstacle()
 
     async def request(
@@ -489,7 +499,7 @@ class AsyncStream:
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
-        started = asyncio.get_running_loop().time()
+        started = _running_loop().time()
         race = self._race(_each(waiting.values()), backoff, timeout, on_update=on_update, started=started)
         async with aclosing(race) as ended:
             async for outcome in ended:
@@ -633,15 +643,17 @@ class AsyncStream:
     bulk_image_moderation = _operation(_operations.bulk_image_moderation)
 
     def _here(self) -> _Engine:
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         engine = self._engines.get(loop)
         return self._begin(loop) if engine is None else engine
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> _Engine:
         if self._is_closed:
             raise RuntimeError("this client is closed")
-        # A client may outlive its loops: one for each asyncio.run, say.
-        self._engines = {other: engine for other, engine in self._engines.items() if not other.is_closed()}
+        # A client may outlive its loops: one for each asyncio.run, say. Other threads come here too.
+        for other in list(self._engines):
+            if other.is_closed():
+                self._engines.pop(other, None)
         transport = Transport(self._connections, self._origin, self._headers, self._session)
         pacer = self._pacer(self._connections.max_connections)
         poller = Poller(

@@ -1,0 +1,188 @@
+"""Event loops: which one the blocking client takes, and one asynchronous client on several."""
+
+import asyncio
+import sys
+import textwrap
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+from scripts import run_quietly
+
+from stream_tasks import AsyncStream
+from stream_tasks._loop_thread import new_loop
+from stream_tasks.testing import FakeStream
+
+# The blocking client's
+
+
+def test_it_is_uvloops_where_the_environment_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STREAM_UVLOOP=1 is the word."""
+    made = object()
+    monkeypatch.setenv("STREAM_UVLOOP", "1")
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=lambda: made))
+    assert new_loop() is made
+
+
+def test_it_must_then_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask for what is not there is an error that names it."""
+    monkeypatch.setenv("STREAM_UVLOOP", "1")
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(ImportError, match="uvloop"):
+        new_loop()
+
+
+@pytest.mark.parametrize("value", [None, "", "0"])
+def test_it_is_asyncios_otherwise(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    """To have uvloop installed, perhaps for a web server, is no such word: who forks could not use it."""
+    monkeypatch.delenv("STREAM_UVLOOP", raising=False)
+    if value is not None:
+        monkeypatch.setenv("STREAM_UVLOOP", value)
+    loop = new_loop()
+    loop.close()
+    assert isinstance(loop, asyncio.BaseEventLoop)
+
+
+# The asynchronous client's
+
+
+ONE_AFTER_ANOTHER = """
+    client = make(AsyncStream)
+
+    async def main():
+        return (await client.wait_for_task("t", 0)).data.status
+
+    print(asyncio.run(main()), asyncio.run(main()))
+"""
+AT_ONCE = """
+    client = make(AsyncStream)
+    barrier = threading.Barrier(4)
+
+    async def main():
+        barrier.wait()
+        outcomes = await client.wait_for_tasks([f"t-{number}" for number in range(50)], 0)
+        barrier.wait()
+        assert len(outcomes) == 50
+        assert all(outcome.ok for outcome in outcomes.values())
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("completed completed")
+"""
+BY_ANYIO = """
+    import anyio
+    client = make(AsyncStream)
+
+    async def main():
+        with anyio.fail_after(20):
+            return (await client.wait_for_task("t", 0)).data.status
+
+    print(anyio.run(main), anyio.run(main, backend="asyncio"))
+"""
+CLOSED_IN_BETWEEN = """
+    client = make(AsyncStream)
+
+    async def main():
+        async with client:
+            return (await client.wait_for_task("t", 0)).data.status
+
+    first = asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except RuntimeError as exc:
+        assert "closed" in str(exc)
+        print(first, "completed")
+"""
+RUNS = {
+    "asyncio.run twice": ONE_AFTER_ANOTHER,
+    "loops of four threads at once": AT_ONCE,
+    "anyio.run": BY_ANYIO,
+    "asyncio.run again after the client was closed": CLOSED_IN_BETWEEN,
+}
+
+
+@pytest.mark.parametrize("code", RUNS.values(), ids=RUNS)
+def test_a_client_of_a_module_serves_any_loop(threaded_server: FakeStream, code: str) -> None:
+    """A client made at import works on each loop with connections of its own, and Python warns of none."""
+    threaded_server.add_task("t", statuses=["running"])
+    for number in range(50):
+        threaded_server.add_task(f"t-{number}", statuses=["running"])
+    quiet = "logging.getLogger('asyncio').setLevel('ERROR')  # that a busy machine is slow is no complaint\n"
+    assert run_quietly(threaded_server, quiet + textwrap.dedent(code)) == "completed completed\n"
+
+
+def test_loops_come_and_go_in_other_threads(threaded_server: FakeStream) -> None:
+    """A client that forgets the loops that are gone does not mind that another thread brings one."""
+    server = threaded_server
+    server.add_task("t")
+    client = AsyncStream(server.api_key, server.api_secret, base_url=server.url)
+    engines: dict[Any, Any] = client._engines
+
+    class Loop:
+        def __init__(self, other: "Loop | None" = None) -> None:
+            self.other = other
+
+        def is_closed(self) -> bool:
+            if self.other is not None:
+                engines[self.other] = None
+            return True
+
+    late = Loop()
+    engines[Loop(late)] = None
+
+    async def look() -> bool:
+        await client.get_task("t")
+        return set(engines) == {asyncio.get_running_loop(), late}
+
+    assert asyncio.run(look())
+
+
+CALLS = {
+    "a look": lambda client: client.get_task("t"),
+    "a wait": lambda client: client.wait_for_task("t"),
+    "many waits": lambda client: client.wait_for_tasks(["t"]),
+    "outcomes as they come": lambda client: anext(client.as_completed(["t"])),
+    "an operation": lambda client: client.delete_users(["u"]),
+    "a request": lambda client: client.request("GET", "/app"),
+    "a block": lambda client: client.__aenter__(),
+    "its end": lambda client: client.aclose(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_under_trio(call: Any) -> None:
+    """Where asyncio does not run, an error says what to do."""
+    client = AsyncStream("k", token="t")
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"needs asyncio.*trio\.to_thread\.run_sync"):
+            await call(client)
+
+    trio.run(main)
+
+
+def test_without_a_loop() -> None:
+    """So does an iterator that is asked for outside any loop."""
+    with pytest.raises(RuntimeError, match="needs asyncio"):
+        AsyncStream("k", token="t").watch_task("t")
+
+
+def test_the_blocking_client_serves_trio(threaded_server: FakeStream) -> None:
+    """What the error says to do is what works."""
+    threaded_server.add_task("t", result={"a": 1})
+    out = run_quietly(
+        threaded_server,
+        """
+        import trio
+
+        async def main():
+            return await trio.to_thread.run_sync(client.wait_for_task, "t", 0)
+
+        print(trio.run(main))
+        """,
+    )
+    assert out == "{'a': 1}\n"
