@@ -42,7 +42,7 @@ def _blocking(
 
     @functools.wraps(method)
     def call(self: Stream, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.run(method(self._client, *args, **kwargs))
+        return self._loop.run(functools.partial(method, self._client, *args, **kwargs))
 
     return cast("Callable[Concatenate[Stream, P], T]", call)
 
@@ -98,7 +98,8 @@ class Stream:
             pacing=pacing,
         )
         self._loop = LoopThread()
-        self._finalizer = weakref.finalize(self, self._loop.exit)
+        # Among garbage the session would be lost to the loop, which has to close it: so this keeps it.
+        self._finalizer = weakref.finalize(self, self._loop.exit, self._client)
 
     @classmethod
     def from_getstream(cls, client: Any, **options: Any) -> Self:
@@ -132,7 +133,7 @@ class Stream:
         if not self._loop.is_closed:
             # Another thread may close it at the same moment.
             with contextlib.suppress(RuntimeError, StreamTransportException):
-                self._loop.run(self._client.aclose())
+                self._loop.run(self._client.aclose)
         self._finalizer.detach()
         self._loop.close()
 
@@ -143,7 +144,7 @@ class Stream:
         async def look() -> Obstacle | None:
             return self._client.obstacle
 
-        return self._loop.run(look())
+        return self._loop.run(look)
 
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)
@@ -180,9 +181,10 @@ class Stream:
         result_type: type[Any] | None = None,
     ) -> StartedTask[Any]:
         """Start an operation that this client has no method for, as `AsyncStream.start_task` does."""
-        return self._loop.run(
-            self._client.start_task(method, path, json=json, params=params, result_type=result_type)
+        start = functools.partial(
+            self._client.start_task, method, path, json=json, params=params, result_type=result_type
         )
+        return self._loop.run(start)
 
     @overload
     def wait_for_task(
@@ -232,8 +234,8 @@ class Stream:
         """
         calls: Calls = SimpleQueue()
         told = self._loop.in_caller(on_update, calls)
-        wait = self._client.wait_for_task(
-            task, poll_interval, timeout, result_type=result_type, on_update=told
+        wait = functools.partial(
+            self._client.wait_for_task, task, poll_interval, timeout, result_type=result_type, on_update=told
         )
         return self._loop.run(wait, calls)
 
@@ -248,7 +250,7 @@ class Stream:
         async def begin() -> AsyncGenerator[Task]:
             return self._client.watch_task(task, poll_interval, timeout)
 
-        return self._iterate(self._loop.run(begin()))
+        return self._iterate(self._loop.run(begin))
 
     @overload
     def wait_for_tasks(
@@ -299,7 +301,9 @@ class Stream:
         calls: Calls = SimpleQueue()
         ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
         given = list(check_tasks(tasks))  # here, since a generator may call the client
-        wait = self._client.wait_for_tasks(given, poll_interval, timeout, on_outcome=ended, on_update=told)
+        wait = functools.partial(
+            self._client.wait_for_tasks, given, poll_interval, timeout, on_outcome=ended, on_update=told
+        )
         return self._loop.run(wait, calls)
 
     @overload
@@ -385,7 +389,7 @@ class Stream:
             return await anext(source, _END)
 
         try:
-            while (item := self._loop.run(step(), calls)) is not _END:
+            while (item := self._loop.run(step, calls)) is not _END:
                 yield item
         finally:
             # An iterator dropped half-way may be collected anywhere, even in the loop's own thread.

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import math
 import os
 import selectors
 import threading
 import weakref
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["LoopThread"]
 
 T = TypeVar("T")
+
+# Not wherever it is installed: a process that has used it cannot fork, since the child crashes as it exits.
+UVLOOP_VARIABLE: Final = "STREAM_UVLOOP"
+
+_PATIENCE: Final = 0.5
+"""For how long whoever closes in passing waits for the loop to end, in seconds."""
 
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _left_to_the_parent: list[Any] = []
@@ -29,9 +36,12 @@ class _Loop(asyncio.SelectorEventLoop):
     """An event loop that a forked child can let go of without touching what the parent uses."""
 
     def __init__(self) -> None:
-        self._is_left = False
+        self._is_left = True  # should an interrupt cut this short
         self._files = selectors.DefaultSelector()
         super().__init__(self._files)
+        self._is_left = False
+        # In debug mode asyncio complains of slow callbacks, of which the user of this loop has none.
+        self.slow_callback_duration = math.inf
 
     def leave(self) -> None:
         """Point all its files at nothing: whatever is collected here then reaches no socket of the parent."""
@@ -53,6 +63,38 @@ class _Loop(asyncio.SelectorEventLoop):
             super().call_exception_handler(context)
 
 
+class _Call(Generic[T]):
+    """A coroutine that a thread waits for; what is a method here happens on the loop."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]], events: SimpleQueue[Any]) -> None:
+        self._function = function
+        self._context = contextvars.copy_context()
+        self.events = events
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.task: asyncio.Task[T] | None = None
+        self.is_over = False
+
+    def start(self) -> None:
+        if not self.is_over:
+            self.task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+            self.task.add_done_callback(self._end)
+
+    async def _run(self) -> T:
+        return await self._function()
+
+    def withdraw(self) -> None:
+        if self.task is None:
+            self._end()
+        else:
+            self.task.cancel()
+
+    def _end(self, task: asyncio.Task[T] | None = None) -> None:
+        if task is not None and not task.cancelled():
+            task.exception()  # else asyncio would say that nobody looked, where an interrupt has come between
+        self.is_over = True
+        self.events.put(self)
+
+
 class LoopThread:
     """Runs coroutines for callers in other threads; the thread begins with the first of them.
 
@@ -61,53 +103,32 @@ class LoopThread:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what its thread is about to call
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.is_closed = False
         self._is_exiting = False
         _all.add(self)
 
-    def run(self, work: Coroutine[Any, Any, T], calls: SimpleQueue[Any] | None = None) -> T:
+    def run(self, function: Callable[[], Awaitable[T]], calls: SimpleQueue[Any] | None = None) -> T:
         """Run a coroutine to its end.
 
         Args:
-            work: The coroutine; it sees the caller's context variables.
+            function: Makes the coroutine, on the loop; both see the caller's context variables.
             calls: Where it puts what is to be called in the caller's thread, see `in_caller`.
 
         Raises:
             RuntimeError: The client is closed, or this is the loop's own thread.
         """
-        events: SimpleQueue[Any] = SimpleQueue() if calls is None else calls
-        context = contextvars.copy_context()
-        tasks: list[asyncio.Task[T]] = []
-
-        def start(loop: asyncio.AbstractEventLoop) -> None:
-            task = loop.create_task(work, context=context)
-            tasks.append(task)
-            task.add_done_callback(events.put)
-
+        call = _Call(function, SimpleQueue() if calls is None else calls)
         try:
-            self._begin(start)
+            self._offer(call)
+            self._attend(call)
         except BaseException:
-            work.close()
+            if call.loop is not None and call.loop is self._loop:
+                self._withdraw(call, call.loop)
             raise
-        try:
-            while (event := events.get()) not in tasks:
-                event()
-        except BaseException:
-            self._post(lambda: tasks[0].cancel())  # noqa: PLW0108 - there may be none yet
-            # The interrupt may have come with the end, which then is not told again.
-            while not (tasks and tasks[0].done()):
-                events.get()
-            _ = tasks[0].cancelled() or tasks[0].exception()  # else asyncio would say that nobody looked
-            raise
-        if not tasks[0].cancelled():
-            return tasks[0].result()
-        if self._is_exiting:
-            # This thread goes with the interpreter, and threading prints nothing of that.
-            raise SystemExit
-        raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
+        return self._result(cast("asyncio.Task[T]", call.task))
 
     def in_caller(self, function: Any, calls: SimpleQueue[Any]) -> Any:
         """Make a coroutine function that calls `function` in the thread that called `run`.
@@ -148,19 +169,24 @@ class LoopThread:
         """Whether this is the loop's own thread."""
         return self._thread is threading.current_thread()
 
-    def close(self) -> None:
-        """Stop the loop and wait for its thread; all calls under way are cancelled. Twice is fine."""
-        with self._lock:
-            was_closed, self.is_closed = self.is_closed, True
-        if self._loop is None or self._thread is None:
-            return
-        if not was_closed:
-            self._post(self._loop.stop)
-        if not self.is_current():
-            self._thread.join()
+    def close(self, limit: float | None = None) -> None:
+        """Stop the loop and wait for its thread; all calls under way are cancelled. Twice is fine.
 
-    def _begin(self, start: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-        """Call `start` on the loop, which this starts if need be."""
+        Args:
+            limit: The longest wait, in seconds.
+        """
+        with self._lock:
+            if self._loop is not None and not self.is_closed:
+                self._post(self._loop.stop)
+            self.is_closed = True
+        self._join(limit)
+
+    def _join(self, limit: float | None = None) -> None:
+        if self._thread is not None and not self.is_current():
+            self._thread.join(limit)
+
+    def _offer(self, call: _Call[Any]) -> None:
+        """Start a call on the loop, which this starts if need be."""
         if self.is_current():
             raise RuntimeError(
                 "the blocking client was called from its own event loop's thread, where it would wait"
@@ -170,28 +196,65 @@ class LoopThread:
         with self._lock:
             if self.is_closed:
                 raise RuntimeError("this client is closed")
-            if self._loop is None:
-                self._loop = new_loop()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="stream_tasks", daemon=True
-                )
-                self._thread.start()
-                _watch_main_thread()
-            self._loop.call_soon_threadsafe(start, self._loop)
+            call.loop = self._loop or self._begin()
+            call.loop.call_soon_threadsafe(call.start)
 
-    def exit(self) -> None:
-        """Close because the interpreter ends: no wait may keep it alive."""
+    def _attend(self, call: _Call[Any]) -> None:
+        """Return when a call is over; until then do what it wants done in this thread."""
+        while (event := call.events.get()) is not call:
+            event()
+            if call.loop is not self._loop:
+                raise RuntimeError("this call goes on in the parent process, not in its forked child")
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        """Start the loop's thread; an interrupt leaves all of it, or nothing."""
+        _watch_main_thread()
+        loop = new_loop()
+        thread = threading.Thread(target=_serve, args=(loop,), name="stream_tasks", daemon=True)
+        try:
+            thread.start()
+            self._loop, self._thread = loop, thread
+        except RuntimeError:  # no room for a thread
+            loop.close()
+            raise
+        except BaseException:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            raise
+        return loop
+
+    def _withdraw(self, call: _Call[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel a call that is no longer waited for, however far it has come, and wait for its end."""
+        with self._lock:
+            if is_open := not self.is_closed:
+                loop.call_soon_threadsafe(call.withdraw)
+        # The interrupt may have come with the end, which then is not told again.
+        while is_open and not call.is_over:
+            call.events.get()
+        if not is_open:
+            self._join()
+
+    def _result(self, task: asyncio.Task[T]) -> T:
+        if not task.cancelled():
+            return task.result()
+        if self._is_exiting:
+            # This thread goes with the interpreter, and threading prints nothing of that.
+            raise SystemExit
+        raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
+
+    def exit(self, *_: object) -> None:
+        """Close because the interpreter ends, or the client is collected: that must not hang on anything."""
         self._is_exiting = True
-        self.close()
+        self.close(_PATIENCE)
 
     def _forget(self) -> None:
         """Begin anew in a forked child; what the parent uses is kept, but not touched."""
         if self._loop is not None:
-            if isinstance(self._loop, _Loop):  # pragma: no branch - uvloop's cannot
+            if isinstance(self._loop, _Loop):  # uvloop's cannot
                 self._loop.leave()
             _left_to_the_parent.append((self._loop, self._thread))
         self._loop = self._thread = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:
@@ -200,11 +263,15 @@ def _settle(answer: asyncio.Future[Any], result: Any) -> None:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop: uvloop's, if that is installed."""
-    try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
+    """Make a loop: asyncio's, or uvloop's where the environment asks for that.
+
+    Raises:
+        ImportError: It is asked for, but not installed.
+    """
+    if os.environ.get(UVLOOP_VARIABLE, "0") != "1":
         return _Loop()
+    import uvloop  # noqa: PLC0415 - an extra
+
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
 
@@ -229,8 +296,9 @@ _watcher: threading.Thread | None = None
 def _watch_main_thread() -> None:
     global _watcher  # noqa: PLW0603 - one for the process
     if _watcher is None:
-        _watcher = threading.Thread(target=_at_main_thread_end, name="stream_tasks-exit", daemon=True)
-        _watcher.start()
+        watcher = threading.Thread(target=_at_main_thread_end, name="stream_tasks-exit", daemon=True)
+        watcher.start()
+        _watcher = watcher
 
 
 def _at_main_thread_end() -> None:

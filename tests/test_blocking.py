@@ -4,12 +4,7 @@ import asyncio
 import contextvars
 import gc
 import inspect
-import json
 import logging
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -422,7 +417,7 @@ def test_a_callback_that_nobody_waits_for_any_more(caplog: pytest.LogCaptureFixt
             return "gone on"
         return "waited"
 
-    assert runner.run(work(), calls) == "gone on"
+    assert runner.run(work, calls) == "gone on"
     runner.close()
     assert not caplog.records
 
@@ -434,7 +429,7 @@ def test_stray_errors_on_the_loop_are_logged(caplog: pytest.LogCaptureFixture) -
     async def stray() -> None:
         asyncio.get_running_loop().call_exception_handler({"message": "a stray error"})
 
-    runner.run(stray())
+    runner.run(stray)
     runner.close()
     assert [record.getMessage() for record in caplog.records] == ["a stray error"]
 
@@ -521,7 +516,7 @@ def test_what_a_coroutine_sets_stays_in_it() -> None:
         return before
 
     runner = LoopThread()
-    assert (runner.run(change()), REQUEST_ID.get()) == ("none", "none")
+    assert (runner.run(change), REQUEST_ID.get()) == ("none", "none")
     runner.close()
 
 
@@ -605,7 +600,7 @@ def test_closing_cancels_what_is_left() -> None:
         begun.set()
         await asyncio.sleep(60)
 
-    call = Call(lambda: runner.run(sleep()))
+    call = Call(lambda: runner.run(sleep))
     begun.wait(5)
     runner.close()
     error = call.ended().error
@@ -631,7 +626,7 @@ def test_two_threads_close_at_once(threaded_server: FakeStream) -> None:
 def test_a_call_that_begins_while_the_client_is_closed() -> None:
     """A call that was let in just before the close ends with an error, and hangs not."""
     runner = LoopThread()
-    runner.run(asyncio.sleep(0))
+    runner.run(lambda: asyncio.sleep(0))
     loop: Any = runner._loop
     on_the_loop = loop.call_soon_threadsafe
     closers: list[Call] = []
@@ -643,7 +638,7 @@ def test_a_call_that_begins_while_the_client_is_closed() -> None:
         on_the_loop(*args)
 
     loop.call_soon_threadsafe = late
-    call = Call(lambda: runner.run(asyncio.sleep(60))).ended()
+    call = Call(lambda: runner.run(lambda: asyncio.sleep(60))).ended()
     closers[0].ended()
     assert isinstance(call.error, StreamTransportException)
     assert "closed" in str(call.error)
@@ -679,7 +674,7 @@ def test_a_client_may_be_closed_from_its_own_loop(threaded_server: FakeStream) -
         client.close()
 
     with pytest.raises(StreamTransportException, match="closed"):
-        client._loop.run(forever(close))
+        client._loop.run(lambda: forever(close))
     thread = client._loop._thread
     assert thread is not None
     thread.join(5)
@@ -708,244 +703,15 @@ def test_an_interrupt_that_comes_with_the_result() -> None:
             raise KeyboardInterrupt
 
     runner = LoopThread()
-    call = Call(lambda: runner.run(asyncio.sleep(0), Interrupted())).ended(1.0)
+    call = Call(lambda: runner.run(lambda: asyncio.sleep(0), Interrupted())).ended(1.0)
     assert isinstance(call.error, KeyboardInterrupt)
     runner.close()
 
 
-# Processes: interrupts, exits and forks
-
-
-SCRIPT = """
-import asyncio, gc, json, logging, os, signal, sys, threading, time, warnings
-from stream_tasks import Stream, StreamTransportException
-
-logging.getLogger("asyncio").setLevel("ERROR")  # that a busy machine is slow is no complaint
-# A background job starts with Ctrl-C ignored, and so would this.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-SETTINGS = json.loads(os.environ["SETTINGS"])
-
-def make():
-    return Stream(SETTINGS["key"], SETTINGS["secret"], base_url=SETTINGS["url"])
-
-def interrupt(*moments):
-    for moment in moments:
-        timer = threading.Timer(moment, os.kill, (os.getpid(), signal.SIGINT))
-        timer.daemon = True
-        timer.start()
-
-client = make()
-"""
-
-
-def run_script(server: FakeStream, code: str, *flags: str) -> str:
-    """Run a script, which by default complains of all it can; it must end soon, and must not complain."""
-    settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
-    done = subprocess.run(
-        [sys.executable, *(flags or ("-X", "dev", "-W", "error")), "-c", SCRIPT + textwrap.dedent(code)],
-        env=os.environ | {"SETTINGS": json.dumps(settings)},
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-@pytest.mark.parametrize("what", ["wait_for_task('t', 0.05)", "watch_task('t', 0.05)", "get_task('t')"])
-def test_an_interrupt_unwinds_the_call_first(threaded_server: FakeStream, what: str) -> None:
-    """Ctrl-C cancels the coroutine, then raises KeyboardInterrupt, at once; nothing polls on."""
-    threaded_server.add_task("t", never=True)
-    if what.startswith("get_task"):
-        threaded_server.inject(Fault.hang(), task_id="t")
-    out = run_script(
-        threaded_server,
-        f"""
-        client.request("GET", "/rate_limits")
-        interrupt(0.2)
-        started = time.monotonic()
-        try:
-            for _ in client.{what}:
-                pass
-        except KeyboardInterrupt:
-            took = time.monotonic() - started
-        left = [task for task in asyncio.all_tasks(client._loop._loop) if not task.done()]
-        print(0.19 < took < 0.7, len(left))
-        client.request("GET", "/rate_limits")
-        time.sleep(0.2)
-        client.request("GET", "/rate_limits")
-        """,
-    )
-    assert out == "True 0\n"
-    asked = [request.task_id for request in threaded_server.requests]
-    assert asked == [None, *["t"] * (len(asked) - 3), None, None]
-    assert len(asked) > 3
-
-
-def test_a_second_interrupt_breaks_the_unwinding(threaded_server: FakeStream) -> None:
-    """A coroutine that does not let itself be cancelled is left by a second Ctrl-C."""
-    out = run_script(
-        threaded_server,
-        """
-        async def stubborn():
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                await asyncio.sleep(60)
-
-        interrupt(0.15, 0.4)
-        started = time.monotonic()
-        try:
-            client._loop.run(stubborn())
-        except KeyboardInterrupt:
-            print(0.35 < time.monotonic() - started < 0.8)
-        """,
-    )
-    assert out == "True\n"
-
-
-def test_an_interrupt_that_meets_a_failure(threaded_server: FakeStream) -> None:
-    """What the coroutine raises while it unwinds does not take the place of KeyboardInterrupt."""
-    out = run_script(
-        threaded_server,
-        """
-        async def fails():
-            try:
-                await asyncio.sleep(60)
-            finally:
-                raise ValueError
-
-        interrupt(0.15)
-        try:
-            client._loop.run(fails())
-        except KeyboardInterrupt:
-            print("interrupted")
-        gc.collect()
-        """,
-    )
-    assert out == "interrupted\n"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        pytest.param("client.request('GET', '/rate_limits')", id="nothing under way"),
-        pytest.param("", id="nothing ever done"),
-        pytest.param(
-            """
-            thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None), daemon=True)
-            thread.start()
-            time.sleep(0.2)
-            """,
-            id="a wait in a daemon thread",
-        ),
-        pytest.param(
-            """
-            thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None))
-            thread.start()
-            time.sleep(0.2)
-            """,
-            id="a wait in another thread",
-        ),
-        pytest.param(
-            """
-            watch = client.watch_task("t", 0.05)
-            next(watch)
-            """,
-            id="a watch half-way",
-        ),
-        pytest.param(
-            """
-            clients = [client, make()]
-            for one in clients:
-                threading.Thread(target=one.wait_for_task, args=("t", 0.05, None)).start()
-            time.sleep(0.2)
-            sys.exit()
-            """,
-            id="waits of two clients",
-        ),
-    ],
-)
-def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str) -> None:
-    """The end of the main thread ends all waits within a second, and no word is said of it."""
-    threaded_server.add_task("t", never=True)
-    mark = "\nprint(time.time(), flush=True)"
-    out = run_script(threaded_server, textwrap.dedent(code).replace("sys.exit()", "") + mark)
-    assert time.time() - float(out) < 1.0
-
-
-FORK = """
-client.get_task("t")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
-    child = os.fork()
-if child:
-    status = os.waitpid(child, 0)[1]
-    assert client.get_task("t").data.status == "completed"
-    print(status)
-    sys.exit()
-signal.alarm(5)
-"""
-BUSY_FORK = """
-idle = make()
-client.get_task("t")
-never = threading.Thread(target=client.wait_for_task, args=("never", 0.05, None), daemon=True)
-never.start()
-watch = client.watch_task("never", 0.05)
-next(watch)
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # newer Pythons warn of any fork beside threads
-    child = os.fork()
-if child:
-    status = os.waitpid(child, 0)[1]
-    assert client.get_task("t").data.status == "completed"
-    assert next(watch).status == "running"
-    assert never.is_alive()
-    print(status)
-    sys.exit()
-signal.alarm(5)
-"""
-CHILDREN = {
-    "it ends at once": "",
-    "it calls, and never closes": """
-        assert client.get_task("t").data.status == "completed"
-        assert client.wait_for_task("t", 0, 5).data.status == "completed"
-    """,
-    "it calls, and closes": """
-        assert client.get_task("t").data.status == "completed"
-        client.close()
-    """,
-    "it closes": "client.close()",
-    "it drops the client": """
-        client = watch = None
-        gc.collect()
-    """,
-    "it has a client of its own": """
-        client = watch = None
-        gc.collect()
-        assert make().get_task("t").data.status == "completed"
-    """,
-    "it never returns to Python": """
-        client.get_task("t")
-        os._exit(0)
-    """,
-}
-
-
-@pytest.mark.parametrize("fork", [FORK, BUSY_FORK], ids=["of an idle parent", "of a parent that waits"])
-@pytest.mark.parametrize("code", CHILDREN.values(), ids=CHILDREN)
-def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, fork: str, code: str) -> None:
-    """Whatever a child does, the parent's calls go on over their own connections, and neither says a word."""
-    threaded_server.add_task("t", statuses=[])
-    threaded_server.add_task("never", statuses=["pending", "running"] * 500)
-    assert run_script(threaded_server, fork + textwrap.dedent(code), "-B") == "0\n"
-
-
 def test_a_blocking_call_costs_little(threaded_server: FakeStream, blocking: Stream) -> None:
     """The way to the loop and back takes well under a millisecond."""
-    blocking._loop.run(asyncio.sleep(0))
+    blocking._loop.run(lambda: asyncio.sleep(0))
     started = time.perf_counter()
     for _ in range(100):
-        blocking._loop.run(asyncio.sleep(0))
+        blocking._loop.run(lambda: asyncio.sleep(0))
     assert (time.perf_counter() - started) / 100 < 0.002

@@ -807,7 +807,7 @@ def _until_it_rests(client: Stream) -> None:
             while poller._watches or poller._pacer.in_flight:
                 await anyio.sleep(0.01)
 
-    client._loop.run(rests())
+    client._loop.run(rests)
 
 
 def test_the_stride_is_what_the_documentation_of_load_assumes() -> None:

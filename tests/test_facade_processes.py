@@ -1,0 +1,336 @@
+"""The end of the interpreter, forgotten clients, forks, and servers that fork their workers."""
+
+import http.client
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from scripts import PRELUDE, TOLERANT, environment, run_quietly
+
+from stream_tasks.testing import FakeStream, Fault
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+# The end of the interpreter
+
+
+ENDS = {
+    "nothing under way": "client.request('GET', '/rate_limits')",
+    "nothing ever done": "",
+    "a wait in a daemon thread": """
+        thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None), daemon=True)
+        thread.start()
+        time.sleep(0.2)
+    """,
+    "a wait in another thread": """
+        thread = threading.Thread(target=client.wait_for_task, args=("t", 0.05, None))
+        thread.start()
+        time.sleep(0.2)
+    """,
+    "a poll in flight in a daemon thread": """
+        thread = threading.Thread(target=client.wait_for_task, args=("hangs", 0.05, None), daemon=True)
+        thread.start()
+        time.sleep(0.2)
+    """,
+    "a poll in flight in another thread": """
+        thread = threading.Thread(target=client.wait_for_task, args=("hangs", 0.05, None))
+        thread.start()
+        time.sleep(0.2)
+    """,
+    "many waits in many threads": """
+        names = [f"n-{number}" for number in range(50)]
+        for _ in range(8):
+            threading.Thread(target=client.wait_for_tasks, args=(names,)).start()
+        time.sleep(0.3)
+    """,
+    "a watch half-way": """
+        watch = client.watch_task("t", 0.05)
+        next(watch)
+    """,
+    "waits of two clients": """
+        clients = [client, make()]
+        for one in clients:
+            threading.Thread(target=one.wait_for_task, args=("t", 0.05, None)).start()
+        time.sleep(0.2)
+    """,
+}
+
+
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str) -> None:
+    """The end of the main thread ends all waits within a second, and no word is said of it."""
+    threaded_server.add_task("t", never=True)
+    for number in range(50):
+        threaded_server.add_task(f"n-{number}", never=True)
+    threaded_server.inject(Fault.hang(), math.inf, task_id="hangs")
+    out = run_quietly(threaded_server, textwrap.dedent(code) + "\nprint(time.time(), flush=True)")
+    assert time.time() - float(out) < 1.0
+
+
+def test_forgotten_clients_leave_nothing(threaded_server: FakeStream) -> None:
+    """Clients that nobody closed are collected with their threads and sockets, in cycles and anywhere."""
+    threaded_server.add_task("t", statuses=[])
+    out = run_quietly(
+        threaded_server,
+        """
+        def files():
+            return len(os.listdir("/dev/fd"))
+
+        def settled():
+            gc.collect()
+            end = time.monotonic() + 10
+            while (left := (threading.active_count(), files())) != before and time.monotonic() < end:
+                time.sleep(0.01)
+            return left
+
+        client.get_task("t")
+        before = threading.active_count(), files()
+        for number in range(20):
+            made = make()
+            made.get_task("t")
+            made.me = [made]
+            del made
+        assert settled() == before, "in cycles"
+
+        async def drop(box):
+            box.clear()
+            gc.collect()
+            await asyncio.sleep(60)
+
+        box = [make()]
+        box[0].get_task("t")
+        loop = box[0]._loop
+        try:
+            loop.run(lambda: drop(box))
+        except SystemExit:
+            print("dropped on its own loop")
+        del loop
+        assert settled() == before, "on its own loop"
+        """,
+    )
+    assert out == "dropped on its own loop\n"
+
+
+# Forks
+
+
+FORK = """
+def fork():
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+    return child
+
+def ends_well(child):
+    assert os.waitpid(child, 0)[1] == 0
+"""
+IDLE = """
+client.get_task("t")
+if child := fork():
+    ends_well(child)
+    assert client.get_task("t").data.status == "completed"
+    sys.exit()
+"""
+BUSY = """
+idle = make()
+client.get_task("t")
+never = threading.Thread(target=client.wait_for_task, args=("never", 0.05, None), daemon=True)
+never.start()
+watch = client.watch_task("never", 0.05)
+next(watch)
+if child := fork():
+    ends_well(child)
+    assert client.get_task("t").data.status == "completed"
+    assert next(watch).status == "running"
+    assert never.is_alive()
+    sys.exit()
+"""
+UNUSED = IDLE.replace('client.get_task("t")\n', "", 1)
+PARENTS = {"an unused parent": UNUSED, "an idle parent": IDLE, "a parent that waits": BUSY}
+CHILDREN = {
+    "it ends at once": "",
+    "it calls, and never closes": """
+        assert client.get_task("t").data.status == "completed"
+        assert client.wait_for_task("t", 0, 5).data.status == "completed"
+    """,
+    "it calls, and closes": """
+        assert client.get_task("t").data.status == "completed"
+        client.close()
+    """,
+    "it closes": "client.close()",
+    "it drops the client": """
+        client = watch = None
+        gc.collect()
+    """,
+    "it has a client of its own": """
+        client = watch = None
+        gc.collect()
+        assert make().get_task("t").data.status == "completed"
+    """,
+    "it never returns to Python": """
+        client.get_task("t")
+        os._exit(0)
+    """,
+    "it forks again": """
+        client.get_task("t")
+        child = fork()
+        assert client.get_task("t").data.status == "completed"
+        if child:
+            ends_well(child)
+    """,
+}
+
+
+@needs_fork
+@pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS)
+@pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
+def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, parent: str, child: str) -> None:
+    """Whatever a child does, the parent's calls go on over their own connections, and neither says a word."""
+    threaded_server.add_task("t", statuses=[])
+    threaded_server.add_task("never", statuses=["pending", "running"] * 500)
+    code = FORK + parent + textwrap.dedent(child)
+    assert run_quietly(threaded_server, code, *TOLERANT, forks=True) == ""
+
+
+@needs_fork
+def test_a_fork_amid_a_wait(threaded_server: FakeStream) -> None:
+    """A child that a callback forked is told that the wait is not its own, and hangs not."""
+    threaded_server.add_task("t", statuses=["pending"])
+    code = """
+    def note(task):
+        if child := fork():
+            ends_well(child)
+
+    try:
+        print(client.wait_for_task("t", 0, on_update=note))
+    except RuntimeError as exc:
+        assert "parent process" in str(exc)
+        assert client.wait_for_task("t", 0, 5) == {}
+    """
+    out = run_quietly(threaded_server, FORK + textwrap.dedent(code), *TOLERANT, forks=True)
+    assert out == "{}\n"
+
+
+@needs_fork
+def test_a_fork_by_another_thread(threaded_server: FakeStream) -> None:
+    """A child's only thread is its main thread, and its calls and its end are as any."""
+    threaded_server.add_task("t", statuses=[])
+    code = """
+    client.get_task("t")
+
+    def work():
+        child = fork()
+        client.get_task("t")
+        if child:
+            ends_well(child)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    """
+    assert run_quietly(threaded_server, FORK + textwrap.dedent(code), *TOLERANT, forks=True) == ""
+
+
+METHODS = ["spawn", *(["fork", "forkserver"] if hasattr(os, "fork") else [])]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_worker_processes(threaded_server: FakeStream, method: str) -> None:
+    """Under `multiprocessing` a module's client serves the parent, its processes and its pools."""
+    threaded_server.add_task("t", statuses=[], result={"a": 1})
+    out = run_quietly(
+        threaded_server,
+        f"""
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        def work(_=None):
+            return client.wait_for_task("t", 0, 20)
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("{method}")
+            work()
+            process = context.Process(target=work)
+            process.start()
+            process.join()
+            with context.Pool(2) as pool:
+                print(process.exitcode, pool.map(work, range(3)))
+            with ProcessPoolExecutor(2, mp_context=context) as executor:
+                print(list(executor.map(work, range(3))))
+            print(work())
+        """,
+        *TOLERANT,
+        forks=True,
+    )
+    payloads = [{"a": 1}] * 3
+    assert out == f"0 {payloads}\n{payloads}\n{payloads[0]}\n"
+
+
+# A server that forks its workers
+
+
+APP = """
+def app(environ, start_response):
+    body = f"{os.getpid()} {client.wait_for_task('t', 0, 20)['a']}".encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@contextmanager
+def gunicorn(server: FakeStream, folder: Path, code: str) -> Iterator[Path]:
+    """Serve a script's `app` from two workers, and end without complaint; yields the socket."""
+    folder.joinpath("script.py").write_text(PRELUDE + code)
+    address = Path(os.path.relpath(folder / "socket"))  # a socket's path must be short
+    env = environment(server)
+    env.pop("STREAM_UVLOOP", None)
+    options = ["--preload", "--workers=2", f"--bind=unix:{folder / 'socket'}", f"--chdir={folder}"]
+    with subprocess.Popen(
+        [sys.executable, *TOLERANT, "-m", "gunicorn", *options, "script:app"],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as master:
+        try:
+            yield address
+        finally:
+            master.send_signal(signal.SIGTERM)
+            said = master.communicate(timeout=20)[1]
+    assert "Shutting down: Master" in said, said
+    assert not [line for line in said.splitlines() if "[INFO]" not in line], said
+    assert "signal" not in said.replace("Handling signal: term", ""), said
+
+
+def ask(address: Path) -> list[str]:
+    connection = http.client.HTTPConnection("localhost")
+    with socket.socket(socket.AF_UNIX) as connection.sock:
+        connection.sock.connect(str(address))
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode().split()
+
+
+@needs_fork
+@pytest.mark.parametrize("use", ["", "client.get_task('t')\n"], ids=["made", "made and used"])
+def test_a_client_that_was_made_in_the_master(threaded_server: FakeStream, tmp_path: Path, use: str) -> None:
+    """Workers of a pre-fork server share the client of the module that the master has loaded."""
+    threaded_server.add_task("t", statuses=[], result={"a": 1})
+    workers: set[str] = set()
+    with gunicorn(threaded_server, tmp_path, use + APP) as address:
+        end = time.monotonic() + 30
+        while not address.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        while len(workers) < 2 and time.monotonic() < end:
+            worker, value = ask(address)
+            assert value == "1"
+            workers.add(worker)
+    assert len(workers) == 2
