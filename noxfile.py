@@ -10,6 +10,7 @@ import nox
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -35,6 +36,20 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def every_python(session: nox.Session) -> None:
+    """Run the suite on each Python that is there, with the newest dependencies."""
+    session.install("-e", ".[cli]", *group("tests"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def uvloop(session: nox.Session) -> None:
+    """Run the suite on uvloop, the private loop of the blocking client included."""
+    session.install("-e", ".[cli,speed]", *group("tests"))
+    session.run("pytest", *session.posargs, env={"STREAM_UVLOOP": "1"})
 
 
 @nox.session

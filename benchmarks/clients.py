@@ -1,6 +1,6 @@
 """The clients under test. Run as a program: one candidate does one kind of work, and prints what it measured.
 
-``ours`` is stream_tasks, ``ours-uvloop`` its blocking client where uvloop is installed; ``bare`` is aiohttp
+``ours`` is stream_tasks, ``ours-uvloop`` its blocking client on uvloop; ``bare`` is aiohttp
 and `json.loads` with nothing around them; ``official`` is getstream, ``official-retry`` the same with its
 retry option. Each run is a process of its own, on a core of its own where the platform can.
 """
@@ -14,6 +14,7 @@ import asyncio
 import gc
 import itertools
 import json
+import os
 import resource
 import statistics
 import sys
@@ -23,13 +24,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from urllib.request import urlopen
 
 from server import pin
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 KEY = "benchmark"
 SECRET = "a secret that is long enough for HS256"
@@ -139,9 +137,7 @@ def blocking_client(candidate: str, url: str) -> Any:
         return Official(KEY, SECRET, base_url=url)
     from stream_tasks import Stream
 
-    if candidate == "ours":
-        # It would take it where it is installed.
-        sys.modules["uvloop"] = cast("ModuleType", None)
+    os.environ["STREAM_UVLOOP"] = "1" if candidate == "ours-uvloop" else "0"
     return Stream(KEY, SECRET, base_url=url)
 
 

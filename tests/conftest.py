@@ -1,7 +1,8 @@
 """What the tests share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
 import pytest
@@ -19,6 +20,18 @@ settings.load_profile("quick")
 def pytest_configure() -> None:
     """Keep pytest-asyncio from making, and leaking, a loop of its own on Python 3.11."""
     asyncio.set_event_loop(None)
+
+
+if os.environ.get("STREAM_UVLOOP") == "1":
+    import uvloop
+
+    def pytest_asyncio_loop_factories(
+        item: pytest.Item,
+    ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run on uvloop what does not need virtual time."""
+        if item.get_closest_marker("looptime"):
+            return {"asyncio": asyncio.new_event_loop}
+        return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Ctrl-C and other signals: the call is unwound first, then the caller hears of it, at once."""
 
 import signal
+import sys
 
 import pytest
 from scripts import run, run_quietly
@@ -165,6 +166,7 @@ def test_interrupts_at_random_moments(threaded_server: FakeStream) -> None:
     assert out == "['MainThread', 'stream_tasks-exit']\n"
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="newer Pythons do not report each opcode")
 def test_an_interrupt_at_every_step(threaded_server: FakeStream) -> None:
     """Wherever in a call Python heeds an interrupt, the coroutine is unwound and the next call works."""
     threaded_server.add_task("t", statuses=[])
@@ -258,5 +260,10 @@ def test_a_signal_handler_may_close(never: FakeStream) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_other_signals_end_the_process(never: FakeStream, name: str) -> None:
     """A signal that Python leaves alone ends a waiting process, as it does any."""
-    done = run(never, f"interrupt(0.3, sign=signal.{name})\nclient.wait_for_task('t', 0.05, None)")
+    code = f"""
+    signal.signal(signal.{name}, signal.SIG_DFL)  # nohup would have it ignored
+    interrupt(0.3, sign=signal.{name})
+    client.wait_for_task("t", 0.05, None)
+    """
+    done = run(never, code)
     assert (done.returncode, done.stderr) == (-getattr(signal, name), "")

@@ -15,7 +15,7 @@ pytest.importorskip("ipykernel", reason="there is no Jupyter kernel here")
 
 # In a process of its own, since Jupyter's client leaves sockets and loops behind.
 DRIVER = """
-import json, sys, threading, time
+import json, sys, threading
 from jupyter_client.manager import start_new_kernel
 
 manager, kernel = start_new_kernel(kernel_name="python3", startup_timeout=50)
@@ -29,19 +29,19 @@ try:
             text = content.get("text", "")
             if message["msg_type"] == "execute_result":
                 text = content["data"]["text/plain"]
-            said.append(text)
-            if "waiting" in text:
-                manager.interrupt_kernel()
+            if "waiting" in text and "waiting" not in said:
+                threading.Timer(0.3, manager.interrupt_kernel).start()
+            said.extend(text.split())
 
         reply = kernel.execute_interactive(code, timeout=50, output_hook=hear)["content"]
-        cells.append({"said": "".join(said), "error": reply.get("ename"), "lines": reply.get("traceback")})
+        cells.append({"said": " ".join(said), "error": reply.get("ename"), "lines": reply.get("traceback")})
 finally:
     kernel.stop_channels()
     manager.shutdown_kernel()
 print(json.dumps(cells))
 """
 SETUP = """
-import json, os, time
+import json, os
 from stream_tasks import AsyncStream, Stream
 settings = json.loads(os.environ["SETTINGS"])
 options = {"api_key": settings["key"], "api_secret": settings["secret"], "base_url": settings["url"]}
@@ -77,11 +77,11 @@ def test_a_notebook(threaded_server: FakeStream, tmp_path: Path) -> None:
         tmp_path,
         "client.wait_for_task('t', 0)",
         "async with AsyncStream(**options) as other:\n    print(await other.wait_for_task('t', 0))",
-        "print('waiting', flush=True)\nclient.wait_for_task('never', 0.05, None)",
+        "client.wait_for_task('never', 0.05, None, on_update=lambda _: print('waiting', flush=True))",
         "client.get_task('t').data.status",
     )
     assert (blocked["said"], blocked["error"]) == ("{'a': 1}", None)
-    assert (awaited["said"], awaited["error"]) == ("{'a': 1}\n", None)
+    assert (awaited["said"], awaited["error"]) == ("{'a': 1}", None)
     assert interrupted["error"] == "KeyboardInterrupt"
     told = "\n".join(interrupted["lines"])
     assert "_loop_thread.py" in told
