@@ -708,6 +708,73 @@ def test_an_interrupt_that_comes_with_the_result() -> None:
     runner.close()
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["it never comes", "it comes late"])
+def test_an_interrupt_while_the_call_is_handed_over(is_late: bool) -> None:
+    """A call that an interrupt kept from the loop is not run, even if the loop hears of it after all."""
+    runner = LoopThread()
+    runner.run(lambda: asyncio.sleep(0))
+    loop: Any = runner._loop
+    on_the_loop = loop.call_soon_threadsafe
+    handed: list[Callable[[], object]] = []
+    ran: list[bool] = []
+
+    def interrupted(callback: Callable[[], object]) -> None:
+        if handed:
+            on_the_loop(callback)
+            if is_late:
+                on_the_loop(handed[0])
+            return
+        handed.append(callback)
+        raise KeyboardInterrupt
+
+    async def work() -> None:
+        ran.append(True)
+
+    loop.call_soon_threadsafe = interrupted
+    call = Call(lambda: runner.run(work)).ended()
+    loop.call_soon_threadsafe = on_the_loop
+    assert isinstance(call.error, KeyboardInterrupt)
+    runner.run(lambda: asyncio.sleep(0))
+    runner.close()
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"), [(RuntimeError("can't start new thread"), False), (KeyboardInterrupt(), True)]
+)
+def test_a_thread_that_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, *, begins: bool
+) -> None:
+    """A first call that fails or is interrupted as the thread begins leaves nothing; the next begins anew."""
+    runner = LoopThread()
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name != "stream_tasks":
+            return start(thread)
+        if begins:
+            start(thread)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(type(error)):
+            runner.run(lambda: asyncio.sleep(0))
+    until(lambda: not any(thread.name == "stream_tasks" for thread in threading.enumerate()))
+    assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
+    runner.close()
+
+
+def test_a_fork_with_another_kind_of_loop() -> None:
+    """A child lets go of uvloop's loop too, and begins anew."""
+    runner = LoopThread()
+    parents = runner._loop = asyncio.SelectorEventLoop()
+    runner._forget()
+    assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
+    runner.close()
+    parents.close()
+
+
 def test_a_blocking_call_costs_little(threaded_server: FakeStream, blocking: Stream) -> None:
     """The way to the loop and back takes well under a millisecond."""
     blocking._loop.run(lambda: asyncio.sleep(0))
