@@ -139,6 +139,8 @@ class FakeStream(FakeApp):
             return
         running.listener.close()
         running.stopping.set_result(None)
+        for _ in range(3):
+            await asyncio.sleep(0)  # what has just been accepted becomes a connection only by and by
         transports = [connection.transport for connection in running.connections.connections]
         await running.connections.shutdown(_STOP_GRACE)
         for transport in transports:
