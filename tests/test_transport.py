@@ -666,8 +666,10 @@ async def test_a_session_with_a_password_of_its_own(server: FakeStream) -> None:
         session,
         AsyncStream(server.api_key, server.api_secret, base_url=server.url, session=session) as client,
     ):
-        assert (await client.request("GET", "/app")).status_code == 200
-        await client.request("PUT", "/app", json={})
+        server.add_task("t")
+        assert (await client.get_task("t")).status_code == 200
+        with pytest.raises(StreamApiException, match="no endpoint"):
+            await client.request("PUT", "/app", json={})
 
 
 async def test_a_body_that_is_large(server: FakeStream, client: AsyncStream) -> None:

@@ -115,12 +115,14 @@ class Transport:
         self._headers = headers
         self._limit = Limit(connections.request_timeout)
         self._timeout = connections.timeout(None)
-        base = URL(origin, encoded=True)
-        # A URL is built from its parts in a fraction of the time that parsing it takes.
-        self._url = functools.partial(
-            URL.build, scheme=base.scheme, authority=base.raw_authority, encoded=True
-        )
-        self._prefix = base.raw_path.rstrip("/")
+        self._prefix = URL(origin, encoded=True).raw_path.rstrip("/")
+
+        # Parsing a URL takes long, and giving one another path does not.
+        @functools.lru_cache(maxsize=8)
+        def base(query: str) -> URL:
+            return URL(f"{origin}?{query}", encoded=True)
+
+        self._base = base
         self._options: dict[str, Any] = {"allow_redirects": False, "raise_for_status": False}
         self._loop = asyncio.get_running_loop()
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
@@ -156,7 +158,7 @@ class Transport:
         begun = self._loop.time()
         timeout = self._timeout if limit >= self._limit.seconds else self._connections.timeout(limit)
         path, _, query = target.partition("?")
-        url = self._url(path=self._prefix + path, query_string=query)
+        url = self._base(query).with_path(self._prefix + path, encoded=True, keep_query=True)
         try:
             with self._limit:
                 response = await session.request(method, url, timeout=timeout, **options)
@@ -171,7 +173,10 @@ class Transport:
             raise self._failed(broken.cause, method, url, begun) from broken.cause
         if logger.isEnabledFor(logging.DEBUG):
             self._log(method, url, begun, status_code=response.status)
-        return Answer(response.status, response.headers, _without(self._headers["Authorization"], content))
+        if token := self._headers.get("Authorization"):
+            # Gateways print what they were sent.
+            content = content.replace(token.encode(), b"***")
+        return Answer(response.status, response.headers, content)
 
     def _options_for(self, method: str, body: bytes | None) -> dict[str, Any]:
         options = self._options.copy()
@@ -297,11 +302,6 @@ async def _read(stream: aiohttp.StreamReader) -> bytes:
         del body  # or the error's traceback would hold it
         raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
     return bytes(body)
-
-
-def _without(token: str, body: bytes) -> bytes:
-    """Take the token out of a body that repeats it: gateways print what they were sent."""
-    return body.replace(token.encode(), b"***")
 
 
 def _transport_error(exc: BaseException) -> StreamTransportException:

@@ -26,20 +26,20 @@ class WaitLog:
 
     def __init__(self) -> None:
         self.trouble_since: float | None = None
+        self.is_heard = False
         self._warned_at = -QUIET
         self._unknown_statuses: set[str] = set()
 
     def started(self, waiter: Waiter) -> None:
         """Tell that a wait begins."""
-        if logger.isEnabledFor(logging.INFO):
+        self.is_heard = logger.isEnabledFor(logging.INFO)
+        if self.is_heard:
             limit = "without a limit" if waiter.timeout is None else f"for at most {waiter.timeout:g} s"
             extra = {"event": "wait_started", "task_id": waiter.task_id, "timeout": waiter.timeout}
             logger.info("waiting for task %s %s", one_line(waiter.task_id), limit, extra=extra)
 
     def ended(self, waiter: Waiter, now: float) -> None:
         """Tell how a wait ended."""
-        if not logger.isEnabledFor(logging.INFO):
-            return
         event, how = "wait_finished", "has ended"
         if not waiter.is_done:
             event, how = "wait_cancelled", "was cancelled"

@@ -197,7 +197,8 @@ class Poller:
 
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
-        self._log.ended(waiter, self.now())
+        if self._log.is_heard:
+            self._log.ended(waiter, self.now())
         watch = self._watches[waiter.task_id]
         del watch.waiters[waiter]
         if watch.waiters:
