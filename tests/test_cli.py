@@ -1,49 +1,26 @@
 """The command line: what it prints, where, and how it exits."""
 
+import functools
 import io
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import pytest
-from rich.console import Console
+from commandline import SECRET, Ended, closed_port, end, on_terminal, plain, run_here, set_environment, start
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
-from stream_tasks.cli import _demo, _output, _wait
+from stream_tasks.cli import _demo, _output
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
-
-pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
-
-SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
-# A background job starts with Ctrl-C ignored, and so would its children.
-PROGRAM = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from stream_tasks.cli import _demo
-_demo.SECONDS = 0.4
-from stream_tasks.__main__ import main
-main()
-"""
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
 
 Run: TypeAlias = Callable[..., Ended]
 
@@ -56,178 +33,15 @@ def server() -> Iterator[FakeStream]:
 
 @pytest.fixture(autouse=True)
 def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STREAM_BASE_URL", server.url)
-    monkeypatch.setenv("STREAM_API_KEY", server.api_key)
-    monkeypatch.setenv("STREAM_API_SECRET", SECRET)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in ("STREAM_REQUEST_TIMEOUT", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
+    set_environment(monkeypatch, server)
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*args: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            commands(args, prog_name="stream-tasks")
-        out, err = capsys.readouterr()
-        assert SECRET not in out + err
-        assert "Traceback" not in err
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, out, err)
-
-    return run
-
-
-def start(*args: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the command line in a process of its own."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, *args], text=True, **options)
-
-
-def end(process: subprocess.Popen[str]) -> Ended:
-    """Wait for a process."""
-    out, err = process.communicate(timeout=20)
-    assert SECRET not in (out or "") + (err or "")
-    assert "Traceback" not in (err or "")
-    return Ended(process.returncode, out or "", err or "")
-
-
-def on_terminal(*args: str, stdout: int | None = None) -> Ended:
-    """Run the command line on a terminal; `out` is what that showed, unless stdout goes elsewhere."""
-    leader, follower = pty.openpty()
-    process = start(*args, stdin=follower, stdout=follower if stdout is None else stdout, stderr=follower)
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(leader, 65536)
-        except OSError:  # Linux' way to say that nobody has the terminal open any more
-            chunk = b""
-        if not chunk:
-            break
-        shown += chunk
-    os.close(leader)
-    out, _ = process.communicate(timeout=20)
-    text = shown.decode()
-    assert SECRET not in text
-    assert "Traceback" not in text
-    return Ended(process.returncode, text, out or "")
-
-
-def plain(text: str) -> str:
-    """Take out what steers a terminal."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    return functools.partial(run_here, capsys)
 
 
 class TestWait:
-    def test_completed(self, run: Run, server: FakeStream) -> None:
-        """A completed task's result is one line of JSON on stdout, and nothing is on stderr."""
-        server.add_task("done", statuses=(), result={"name": "Zoë", "n": [1, None]})
-        assert run("wait", "done") == (0, '{"name": "Zo\\u00eb", "n": [1, null]}\n', "")
-
-    def test_polls_until_completed(self, run: Run, server: FakeStream) -> None:
-        """It looks again, no more often than --poll-interval says, and with no limit if told so."""
-        server.add_task("slow", statuses=("pending", "running"))
-        assert run("wait", "slow", "--poll-interval", "0", "--timeout", "none", "-q") == (0, "{}\n", "")
-        assert len(server.polls("slow")) == 3
-
-    def test_failed(self, run: Run, server: FakeStream) -> None:
-        """A failed task exits with 1 and says why, harmless to a terminal, and without its stack trace."""
-        server.add_task(
-            "bad", statuses=(), error=TaskFailure("disk_full", "no \x1b[31mroom", "main()\n\ta.go:1")
-        )
-        expected = "Error: task bad failed (disk_full): no \\u001b[31mroom\n"
-        assert run("wait", "bad") == (1, "", expected)
-        assert run("wait", "bad", "--verbose") == (1, "", expected + "main()\n\ta.go:1\n")
-
-    def test_failed_without_stack_trace(self, run: Run, server: FakeStream) -> None:
-        """With -v it says so when the server gave no stack trace."""
-        server.add_task("bad", statuses=(), error=TaskFailure("disk_full"))
-        ended = run("wait", "bad", "-v")
-        assert ended == (1, "", "Error: task bad failed (disk_full)\nThe server gave no stack trace.\n")
-
-    def test_timed_out(self, run: Run, server: FakeStream) -> None:
-        """A wait that elapsed exits with 3, and says that the task may still be running."""
-        server.add_task("endless", never=True)
-        ended = run("wait", "endless", "--timeout", "0")
-        assert (ended.code, ended.out) == (3, "")
-        assert "endless did not finish within 0 s" in ended.err
-        assert "may still be running" in ended.err
-
-    def test_timed_out_with_a_cause(self, run: Run, server: FakeStream) -> None:
-        """A wait that elapsed because the server was in trouble says what that was."""
-        server.add_task("hidden")
-        server.inject(Fault.status(503), times=9)
-        ended = run("wait", "hidden", "--timeout", "0")
-        assert ended.code == 3
-        assert "(unreachable;" in ended.err
-        assert "The last failure: HTTP 503" in ended.err
-
-    def test_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server that refuses for good makes it exit with 4."""
-        monkeypatch.setenv("STREAM_API_SECRET", "another-" + SECRET[8:])
-        ended = run("wait", "any")
-        assert (ended.code, ended.out) == (4, "")
-        assert ended.err.startswith("Error: HTTP 401")
-
-    def test_undecodable(self, run: Run, server: FakeStream) -> None:
-        """An answer that does not fit makes it exit with 4, and says where."""
-        server.inject(Fault.body(b'{"task_id": 1}'))
-        ended = run("wait", "any")
-        assert ended.code == 4
-        assert " at $" in ended.err
-
-    def test_interrupted(self, server: FakeStream) -> None:
-        """Ctrl-C ends the wait with 130, and without a traceback."""
-        server.add_task("endless", never=True)
-        process = start("wait", "endless")
-        until(lambda: server.polls("endless"))
-        process.send_signal(signal.SIGINT)
-        assert end(process) == (130, "", "\nInterrupted; tasks on the server go on.\n")
-
-    def test_on_a_terminal(self, server: FakeStream) -> None:
-        """A terminal shows status, polls and time while it waits, then the indented result."""
-        server.add_task("slow", statuses=["pending", "running", "running"], result={"name": "Zoë"})
-        ended = on_terminal("wait", "slow", "--poll-interval", "0.2")
-        assert ended.code == 0
-        shown = plain(ended.out)
-        assert re.search(r"running, [23] polls, \d\.\d s, 5\d\.\d s left", shown)
-        assert re.search(r"completed, 4 polls, \d\.\d s *\n", shown)
-        assert shown.endswith('{\n  "name": "Zoë"\n}\n')
-
-    def test_result_redirected(self, server: FakeStream) -> None:
-        """Progress stays on the terminal while the result goes through a pipe, on one line."""
-        server.add_task("done", statuses=(), result={"a": 1})
-        ended = on_terminal("wait", "done", stdout=subprocess.PIPE)
-        assert ended.err == '{"a": 1}\n'
-        assert "completed, 1 poll, " in plain(ended.out)
-
-    def test_quiet(self, server: FakeStream) -> None:
-        """With --quiet a terminal shows nothing but the result."""
-        server.add_task("done", statuses=(), result={})
-        assert plain(on_terminal("wait", "done", "--quiet").out) == "{}\n"
-
-    def test_no_color(self, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-        """NO_COLOR is honoured."""
-        server.add_task("done", statuses=(), result={"a": 1})
-        assert "34m" in on_terminal("wait", "done").out
-        monkeypatch.setenv("NO_COLOR", "1")
-        assert "34m" not in on_terminal("wait", "done").out
-
     @pytest.mark.parametrize(
         ("args", "message"),
         [
@@ -279,14 +93,6 @@ class TestWait:
         assert ended.code == 2
         assert f"{parameter} is missing: " in ended.err
         assert f"set {variable} in the environment" in ended.err
-
-    def test_progress_without_limit(self) -> None:
-        """Without a limit no time left is shown."""
-        progress = _wait._Progress(_wait._Looking("key", SECRET), None)
-        screen = Console(file=io.StringIO(), width=80)
-        with screen.capture() as captured:
-            screen.print(progress())
-        assert captured.get().rstrip().endswith("not seen yet, 0 polls, 0.0 s")
 
 
 class TestGet:
@@ -351,6 +157,11 @@ class TestGet:
         assert (ended.code, ended.out) == (4, "")
         assert ended.err.startswith("Error: HTTP 404, code 16: Can't find task")
 
+    def test_bad_id(self, run: Run) -> None:
+        """An id that cannot be one exits with 2."""
+        ended = run("get", "..")
+        assert (ended.code, "'ID': task_id must be" in ended.err) == (2, True)
+
     def test_no_server(self, run: Run) -> None:
         """A server that is not there exits with 4."""
         ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port()}")
@@ -401,7 +212,7 @@ class TestServe:
         with urllib.request.urlopen(request) as answer:
             task_id = json.load(answer)["task_id"]
         waited = run("wait", task_id, "--poll-interval", "0")
-        assert json.loads(waited.out)["url"].startswith("https://")
+        assert json.loads(waited.out)["result"]["url"].startswith("https://")
 
         process.send_signal(signal.SIGINT)
         ended = end(process)

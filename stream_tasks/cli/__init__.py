@@ -4,6 +4,15 @@
 - ``_options``: what commands take alike, and the client that comes of it
 - ``_help``: the layout of exit codes and examples below the options
 - ``_output``: JSON, plain lines and what a terminal shows
+- ``_warnings``: what the library warns of, as lines for people
+
+``wait`` and whatever else waits is made of these:
+
+- ``_ids``: from arguments, files and stdin to ids
+- ``_waiting``: one wait, from its first look to its exit code
+- ``_endings``: how the wait for one task ended: a line of JSON
+- ``_journal``: the file of endings that outlives the process
+- ``_board``: counts, rates and rows; ``_live``: what is seen of them; ``_results``: what is said at the end
 """
 
 from stream_tasks.cli._app import main

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.highlighter import JSONHighlighter
 
 from stream_tasks.exceptions import StreamException
 
-__all__ = ["PipeConsole", "complain", "duration", "is_live", "printable", "show_json"]
+__all__ = ["PipeConsole", "complain", "duration", "is_live", "is_terminal", "printable", "show_json"]
 
 _MINUTE = 60
 _HOUR = 3600
@@ -22,6 +22,11 @@ class PipeConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise once more what rich would turn into an exit code of its own."""
         raise BrokenPipeError
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether people read or write there; a stream is None where its descriptor was closed."""
+    return stream is not None and stream.isatty()
 
 
 def is_live(console: Console) -> bool:
@@ -36,7 +41,7 @@ def printable(text: str) -> str:
 
 def show_json(value: Any) -> None:
     """Print JSON on stdout: coloured and indented on a terminal, else on one line."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         click.echo(json.dumps(value))
         return
     is_unicode = sys.stdout.encoding.lower().startswith("utf")
@@ -45,12 +50,8 @@ def show_json(value: Any) -> None:
 
 
 def complain(error: StreamException) -> None:
-    """Print an error, what caused it if that is ours too, and its notes on stderr."""
+    """Print an error on stderr."""
     click.echo(f"Error: {printable(str(error))}", err=True)
-    if isinstance(error.__cause__, StreamException):
-        click.echo(f"The last failure: {printable(str(error.__cause__))}", err=True)
-    for note in getattr(error, "__notes__", ()):
-        click.echo(printable(note), err=True)
 
 
 def duration(seconds: float) -> str:

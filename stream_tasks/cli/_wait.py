@@ -1,58 +1,81 @@
-"""One task on the server: ``wait`` and ``get``."""
+"""Tasks on the server: ``wait`` and ``get``."""
 
 import asyncio
-import time
-from collections.abc import Awaitable
-from contextlib import AbstractContextManager, nullcontext
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, Final
 
 import attrs
 import click
-from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.text import Text
 
 from stream_tasks._client import AsyncStream
-from stream_tasks._http.transport import Transport
-from stream_tasks._waiting.poller import Fetch
-from stream_tasks._waiting.polling import Look
+from stream_tasks._http import auth
 from stream_tasks.cli import _options
+from stream_tasks.cli._help import epilog
+from stream_tasks.cli._ids import read_ids, uses_stdin
+from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._options import connection_options, make_client
-from stream_tasks.cli._output import duration, is_live, printable, show_json
-from stream_tasks.exceptions import StreamTaskException
-from stream_tasks.models import Task, TaskResult
+from stream_tasks.cli._output import show_json
+from stream_tasks.cli._waiting import WaitOptions, wait_and_show
+from stream_tasks.cli._warnings import warnings_on_stderr
+from stream_tasks.models import Task
 
 __all__ = ["get", "wait"]
 
-_FRAMES_PER_SECOND: Final = 10
+_ARGS: Final = "stream_tasks.args"
+_LONGEST_HINT: Final = 2000
+_SECRET: Final = "--api-secret"  # noqa: S105 - its name
+
+
+class _Remembering(click.Command):
+    """A command that remembers how it was called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGS] = tuple(args)
+        return super().parse_args(ctx, args)
 
 
 @click.command(
-    help="Wait until the task ID has ended, and print its result as JSON.\n\n"
-    "A terminal shows on stderr how far it is. Passing trouble, such as a 429 or a reset, is waited out.",
-    epilog="""\b
-Exit codes:
-  0    the task completed
-  1    the task failed
-  2    wrong usage, or no credentials
-  3    the time ran out; the task may still be running
-  4    the server could not be asked, or refused
-  130  interrupted by Ctrl-C
-
-\b
-Example:
-  stream-tasks wait 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e --timeout 600
-""",
+    cls=_Remembering,
+    help="Wait until the tasks have ended, and print what came of them.\n\n"
+    "Ids come from the command line, from files, or with '-' from stdin: one a line; blank lines and lines "
+    "that begin with '#' are passed over, and an id that comes twice counts once.\n\n"
+    "A terminal shows how far they are, and at the end their results. Elsewhere, or with --json, stdout gets "
+    "a JSON object a line, as tasks end: task_id, status (completed, failed, timed_out, error), last_status, "
+    "result, error (type, description, stacktrace, version), polls, elapsed. Everything else is on stderr. "
+    "Passing trouble, such as a 429 or a reset, is waited out. Of the exit codes the highest wins.",
+    epilog=epilog(
+        "stream-tasks wait 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e --timeout 600",
+        "stream-tasks wait --from ids.txt --journal wait.jsonl --timeout none",
+        "cat ids.txt | stream-tasks wait - --fail-fast | jq -r .result.url",
+        exit_codes={
+            0: "completed; with --any, the first to end did",
+            1: "one failed",
+            2: "wrong usage, no credentials, or a file that cannot be used",
+            3: "the time ran out; a task may still be running",
+            4: "one could not be asked for, or the server refuses the credentials",
+            130: "interrupted by Ctrl-C",
+            141: "whoever read the output has gone",
+            143: "ended by SIGTERM",
+        },
+    ),
 )
-@click.argument("task_id", metavar="ID", type=_options.task_id)
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--from",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="A file of ids, one a line; '-' for stdin. May be given more than once.",
+)
 @click.option(
     "--poll-interval",
     type=_options.seconds,
     metavar="SECONDS",
     default=1.0,
     show_default=True,
-    help="The least time between two looks at the task.",
+    help="The least time between two looks at a task.",
 )
 @click.option(
     "--timeout",
@@ -60,48 +83,73 @@ Example:
     metavar="SECONDS",
     default=60.0,
     show_default=True,
-    help="How long to wait at the most; 0 for one look, 'none' for no limit.",
+    help="How long to wait at the most, for all; 0 for one look at each, 'none' for no limit.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Print the server's stack trace if the task failed.")
+@click.option("--any", "any_one", is_flag=True, help="End with the first task that has ended.")
+@click.option("--fail-fast", is_flag=True, help="End with the first that fails, and name those not finished.")
+@click.option(
+    "--journal",
+    metavar="FILE",
+    help="Keep what has ended in FILE, a JSON object a line. The same command with the same file goes on "
+    "where it was stopped: it prints what has ended, and waits for the rest.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines on a terminal, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the server's stack traces of failed tasks.")
 @connection_options
+@click.pass_context
 def wait(
-    task_id: str,
+    ctx: click.Context,
+    /,
+    *,
+    ids: tuple[str, ...],
+    files: tuple[str, ...],
+    journal: str | None,
     poll_interval: float,
     timeout: float | None,
+    any_one: bool,
+    fail_fast: bool,
+    as_json: bool,
     quiet: bool,
     verbose: bool,
     **connection: Any,
 ) -> None:
-    """Wait for a task, and print its result."""
-    client = make_client(_Looking, **connection)
-    console = Console(stderr=True)
-    progress = _Progress(client, timeout)
-    display: AbstractContextManager[object] = nullcontext()
-    if is_live(console) and not quiet:
-        display = Live(console=console, get_renderable=progress, refresh_per_second=_FRAMES_PER_SECOND)
-    try:
-        with display:
-            result = asyncio.run(_wait(client, task_id, poll_interval, timeout, progress))
-    except StreamTaskException as error:
-        if verbose:
-            error.add_note(error.stack_trace or "The server gave no stack trace.")
-        raise
-    show_json(result)
+    """Wait for tasks, and print what came of them."""
+
+    def again(_: Sequence[str]) -> str:
+        return _hint(ctx, has_journal=journal is not None, uses_stdin=uses_stdin(ids, files))
+
+    with ExitStack() as stack:
+        stack.enter_context(warnings_on_stderr(quiet=quiet))
+        client = make_client(AsyncStream, **connection)
+        tasks = read_ids(ids, files)
+        if not tasks and not quiet:
+            click.echo("No ids: there is nothing to wait for.", err=True)
+        options = WaitOptions(
+            poll_interval=poll_interval,
+            timeout=timeout,
+            any_one=any_one,
+            fail_fast=fail_fast,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+            journal=None if journal is None else stack.enter_context(Journal(journal)),
+            again=again,
+        )
+        code = asyncio.run(_wait(client, tasks, options))
+    ctx.exit(code)
 
 
 @click.command(
     help="Look at the task ID once, and print it as JSON.",
-    epilog="""\b
-Exit codes:
-  0  the server answered, whatever the task's status is
-  2  wrong usage, or no credentials
-  4  the server could not be asked, or refused
-
-\b
-Example:
-  stream-tasks get 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e
-""",
+    epilog=epilog(
+        "stream-tasks get 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e",
+        exit_codes={
+            0: "the server answered, whatever the task's status is",
+            2: "wrong usage, or no credentials",
+            4: "the server could not be asked, or refused",
+        },
+    ),
 )
 @click.argument("task_id", metavar="ID", type=_options.task_id)
 @connection_options
@@ -120,61 +168,36 @@ def get(task_id: str, **connection: Any) -> None:
     )
 
 
-class _Looking(AsyncStream):
-    """A client that counts how often it looks."""
-
-    looks = 0
-
-    def _look_over(self, transport: Transport) -> Fetch:
-        look = super()._look_over(transport)
-
-        def counted(task_id: str, limit: float) -> Awaitable[Look]:
-            self.looks += 1
-            return look(task_id, limit)
-
-        return counted
-
-
-class _Progress:
-    """The one line that a terminal shows."""
-
-    def __init__(self, client: _Looking, timeout: float | None) -> None:
-        self._client = client
-        self._timeout = timeout
-        self._started = time.monotonic()
-        self._status = "not seen yet"
-        self._is_over = False
-        self._spinner = Spinner("line")
-
-    def __call__(self) -> RenderableType:
-        elapsed = time.monotonic() - self._started
-        looks = self._client.looks
-        parts = [self._status, f"{looks} poll{'s' * (looks != 1)}", duration(elapsed)]
-        if self._timeout and not self._is_over:
-            parts.append(f"{duration(max(self._timeout - elapsed, 0))} left")
-        line = ", ".join(parts)
-        if self._is_over:
-            return Text(line)
-        self._spinner.update(text=line)
-        return self._spinner
-
-    def see(self, task: Task) -> None:
-        """Take in a snapshot."""
-        self._status = printable(task.status)
-
-    def end(self) -> None:
-        """Stand still."""
-        self._is_over = True
+def _hint(ctx: click.Context, *, has_journal: bool, uses_stdin: bool) -> str:
+    """Tell how to go on."""
+    args = _without_secret(ctx.meta[_ARGS])
+    command = shlex.join([*ctx.command_path.split(), *args])
+    if len(command) > _LONGEST_HINT:
+        command = "the same command again"
+    how = "To go on, with the same ids on stdin:" if uses_stdin else "To go on:"
+    hint = f"{how}\n  {command}"
+    if len(args) < len(ctx.meta[_ARGS]):
+        hint += f"\nThe secret is left out: set {auth.SECRET_VARIABLE}."
+    if not has_journal:
+        hint += "\nWith --journal FILE, only what has not ended is asked for again."
+    return hint
 
 
-async def _wait(
-    client: _Looking, task_id: str, poll_interval: float, limit: float | None, progress: _Progress
-) -> TaskResult:
+def _without_secret(args: Iterable[str]) -> list[str]:
+    """Leave an option's secret out, which would stay in a log or on a screen."""
+    rest = iter(args)
+    kept = []
+    for arg in rest:
+        if arg == _SECRET:
+            next(rest, None)
+        elif not arg.startswith(f"{_SECRET}="):
+            kept.append(arg)
+    return kept
+
+
+async def _wait(client: AsyncStream, tasks: list[str], options: WaitOptions) -> int:
     async with client:
-        try:
-            return await client.wait_for_task(task_id, poll_interval, limit, on_update=progress.see)
-        finally:
-            progress.end()
+        return await wait_and_show(client, tasks, options)
 
 
 async def _get(client: AsyncStream, task_id: str) -> Task:

@@ -1,0 +1,163 @@
+"""What is seen of a wait while it lasts: a table on a terminal, now and then a line elsewhere."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import click
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from stream_tasks.cli._board import Board, Row, explain
+from stream_tasks.cli._output import duration, printable
+
+__all__ = ["Lines", "Nothing", "Screen", "note_width", "row_table"]
+
+STYLES: Final = {"completed": "green", "failed": "red", "timed out": "yellow", "error": "red"}
+
+_STATUS: Final = len("completed")
+_AFTER: Final = len("59.9 s")
+_NOTE: Final = 16
+_GAP: Final = 2
+
+_TALLEST: Final = 20
+_BESIDE_ROWS: Final = 6
+_WIDEST_BAR: Final = 100
+_ROWS_EVERY: Final = 1.0
+_LINE_EVERY: Final = 30.0
+_TROUBLE_AGAIN: Final = 30.0
+
+
+class Nothing:
+    """Shows nothing."""
+
+    every = 1.0
+    """Seconds between two calls of `tick`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def tick(self) -> None:
+        """Show how far the wait is."""
+
+
+class Lines(Nothing):
+    """Writes a line on stderr when something holds the wait up, and every half minute."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._spoke_at = 0.0
+        self._trouble: str | None = None
+        self._trouble_at = 0.0
+
+    def tick(self) -> None:
+        """Write a line if it is time to."""
+        now = self._board.elapsed
+        obstacle = self._board.obstacle
+        if obstacle is not None and (
+            obstacle.reason != self._trouble or now >= self._trouble_at + _TROUBLE_AGAIN
+        ):
+            self._trouble, self._trouble_at = obstacle.reason, now
+            click.echo(explain(obstacle).capitalize() + ".", err=True)
+        if now >= self._spoke_at + _LINE_EVERY:
+            self._spoke_at = now
+            click.echo(self._board.progress, err=True)
+
+
+class Screen(Nothing):
+    """Draws on a terminal: a bar for all tasks, and the tasks that moved last."""
+
+    every = 0.25
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._rows: list[Row] = []
+        self._rows_at = 0.0
+        self._live = Live(
+            console=console,
+            get_renderable=self._draw,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __enter__(self) -> None:
+        self._live.start()
+        # A process that is killed, or stopped by Ctrl-Z, must not take the cursor with it.
+        self._console.show_cursor()
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def tick(self) -> None:
+        """Draw anew."""
+        self._live.refresh()
+
+    def _draw(self) -> RenderableType:
+        board = self._board
+        most = max(1, min(self._console.height - _BESIDE_ROWS, _TALLEST))
+        width = self._console.width
+        parts: list[RenderableType] = []
+        if board.total > 1:
+            # A bar alone does not end its line.
+            bar = Table.grid()
+            bar.add_row(ProgressBar(board.total, board.done, width=min(width, _WIDEST_BAR)))
+            parts += [bar, cell(board.progress)]
+        else:
+            parts.append(cell(board.time_left))
+        trouble = board.obstacle
+        parts.append(cell("" if trouble is None else explain(trouble), "yellow"))
+        # Of thousands, other tasks have moved at every look: nobody could read that.
+        if not self._rows or board.total <= most or board.elapsed >= self._rows_at + _ROWS_EVERY:
+            self._rows, self._rows_at = board.rows(most), board.elapsed
+        if self._rows:
+            parts.append(row_table(self._rows, width, headings=board.total > 1))
+        # On a line of its own, a ^C that the terminal echoes cannot make the table wrap.
+        return Group(*parts, "")
+
+
+def note_width(task_width: int, width: int) -> int:
+    """Return the room for a note in a table of tasks."""
+    return max(width - _STATUS - _AFTER - 3 * _GAP - task_width, _NOTE)
+
+
+def row_table(rows: Sequence[Row], width: int, *, task_width: int = 0, headings: bool = False) -> Table:
+    """Make a table of tasks; each column keeps its width while rows come and go.
+
+    Args:
+        rows: The tasks, a line for each.
+        width: How wide the table may be.
+        task_width: How wide the ids are; 0 for those of `rows`.
+        headings: Whether columns are named.
+    """
+    ids = [printable(row.task_id) for row in rows]
+    longest = task_width or max([*map(cell_len, ids)] + [len("task")] * headings)
+    rest = width - _STATUS - _AFTER - 3 * _GAP
+    # In a narrow terminal a note has what the ids leave.
+    task = max(min(longest, max(rest - _NOTE, rest * 2 // 3)), 1)
+    # Versions of rich differ in whether a width includes the padding: here there is none.
+    table = Table(box=None, show_header=headings, padding=0)
+    table.add_column("task", width=task + _GAP)
+    table.add_column("status", width=_STATUS + _GAP)
+    table.add_column("after".rjust(_AFTER), width=_AFTER + _GAP)
+    table.add_column(width=max(rest - task, 1))
+    for row, name in zip(rows, ids, strict=True):
+        task_id = cell(name)
+        task_id.truncate(task, overflow="ellipsis")
+        status = cell(row.status, STYLES.get(row.status, "cyan"))
+        status.truncate(_STATUS, overflow="ellipsis")
+        at = "" if row.at is None else duration(row.at).rjust(_AFTER)
+        table.add_row(task_id, status, at, cell(row.note))
+    return table
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Make a text of one line, cut off where there is no room."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,152 @@
+"""What came of a wait: JSON lines for programs, a table for people, and what to do about the rest."""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+import click
+from attrs import evolve
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from stream_tasks.cli._board import Board, Row
+from stream_tasks.cli._endings import Ending
+from stream_tasks.cli._live import note_width, row_table
+from stream_tasks.cli._output import PipeConsole, duration, is_terminal, printable, show_json
+
+__all__ = ["Results"]
+
+_FEWEST: Final = 10
+_BESIDE_ROWS: Final = 4
+_INDENT: Final = 2
+
+
+class Results:
+    """Prints how waits ended, and remembers what there is to say at the end.
+
+    Args:
+        ids: The tasks, in the order in which a table names them.
+        total: How many there are.
+        as_json: Whether to print JSON lines even on a terminal.
+        any_one: Whether the first task that ended is all that is wanted.
+    """
+
+    def __init__(self, ids: Iterable[str], total: int, *, as_json: bool, any_one: bool) -> None:
+        self._any_one = any_one
+        self.as_json = as_json or not is_terminal(sys.stdout)
+        self.worst = 0
+        self._total = total
+        self._troubles = 0
+        height = Console().height if is_terminal(sys.stdout) else 0
+        self._most = max(_FEWEST, (height - _BESIDE_ROWS) // 2)
+        self._places = {task_id: place for place, task_id in enumerate(ids)} if self._are_few else {}
+        self._kept: list[Ending] = []
+        self._lines: list[str] = []
+        self._news = asyncio.Event()
+
+    @property
+    def _are_few(self) -> bool:
+        return self._total <= self._most
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are results that are not printed."""
+        return not (self.as_json or self._are_few or self._any_one)
+
+    def add(self, ending: Ending) -> None:
+        """Take in how one wait ended; `print_lines` prints JSON at once."""
+        self.worst = max(self.worst, ending.exit_code)
+        self._troubles += bool(ending.exit_code)
+        if self.as_json:
+            self._lines.append(ending.to_json())
+            self._news.set()
+        is_first = self._any_one and ending.is_final
+        if self._are_few or is_first or (ending.exit_code and len(self._kept) < self._most):
+            self._kept.append(ending)
+
+    async def print_lines(self) -> None:
+        """Print JSON as it comes, until cancelled; a slow reader does not hold up the waits."""
+        while True:
+            await self._news.wait()
+            writing = asyncio.create_task(asyncio.to_thread(click.echo, self._take_lines()))
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                # What comes next must not come in between.
+                await writing
+                raise
+
+    def _take_lines(self) -> str:
+        self._news.clear()
+        lines, self._lines = self._lines, []
+        return "\n".join(lines)
+
+    def show(self, board: Board) -> None:
+        """Print what was not printed yet."""
+        if self.as_json:
+            if self._lines:
+                click.echo(self._take_lines())
+            return
+        if self._total == 1:
+            for ending in self._kept:
+                if not ending.exit_code:
+                    show_json(ending.result)
+            return
+        kept = sorted(self._kept, key=lambda ending: self._places.get(str(ending.task_id), -1))
+        self._print([_row(ending) for ending in kept])
+        if not self._are_few:
+            self._say_rest(len(kept))
+            click.echo(f"{self._sum(board)}, in {duration(board.elapsed)}.")
+
+    @staticmethod
+    def _print(rows: list[Row]) -> None:
+        console = PipeConsole(highlight=False)
+        longest = max((cell_len(row.task_id) for row in rows), default=0)
+        room = note_width(longest, console.width)
+        for row in rows:
+            # A result may be cut short, but not what went wrong.
+            is_long = row.status != "completed" and cell_len(row.note) > room
+            line = evolve(row, note="") if is_long else row
+            console.print(row_table([line], console.width, task_width=longest))
+            if is_long:
+                console.print(Padding(Text(row.note), (0, 0, 0, _INDENT)))
+
+    def complain(self, board: Board, *, verbose: bool) -> None:
+        """Print on stderr what went wrong, unless a table has told it already."""
+        troubles = [ending for ending in self._kept if ending.exit_code]
+        is_told = not self.as_json and self._total > 1
+        for ending in troubles[: _FEWEST if self._total > 1 else 1]:
+            if not is_told:
+                click.echo(f"Error: {ending.trouble}", err=True)
+            if verbose and ending.status == "failed":
+                trace = (ending.error or {}).get("stacktrace")
+                if is_told:
+                    click.echo(printable(f"\nTask {ending.task_id}:"), err=True)
+                click.echo(printable(trace or "The server gave no stack trace."), err=True)
+        if troubles and self.as_json and self._total > 1:
+            self._say_rest(min(len(troubles), _FEWEST), err=True)
+            click.echo(f"{self._sum(board)}.", err=True)
+
+    def _say_rest(self, told: int, *, err: bool = False) -> None:
+        if self._troubles > told:
+            click.echo(f"… and {self._troubles - told:,} more that did not complete", err=err)
+
+    def _sum(self, board: Board) -> str:
+        counts = board.counts
+        parts = [f"{counts['completed']:,} of {self._total:,} tasks completed"]
+        for status, words in (
+            ("failed", "failed"),
+            ("timed_out", "did not end in time"),
+            ("error", "could not be asked for"),
+        ):
+            if counts[status]:
+                parts.append(f"{counts[status]:,} {words}")
+        return ", ".join(parts)
+
+
+def _row(ending: Ending) -> Row:
+    task_id = "(done at once)" if ending.task_id is None else printable(ending.task_id)
+    return Row(task_id, ending.status.replace("_", " "), ending.elapsed, ending.note)

@@ -1,0 +1,290 @@
+"""Waiting for many tasks, with everything around it that people and programs see."""
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Final, cast
+
+import click
+from attrs import frozen
+
+from stream_tasks._client import AsyncStream
+from stream_tasks.cli._board import Board
+from stream_tasks.cli._endings import Ending
+from stream_tasks.cli._journal import Journal
+from stream_tasks.cli._live import Lines, Nothing, Screen
+from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, printable
+from stream_tasks.cli._results import Results
+from stream_tasks.exceptions import (
+    StreamApiException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
+from stream_tasks.models import StartedTask, TaskOutcome
+
+__all__ = ["WaitOptions", "wait_and_show"]
+
+SHOWN: Final = 20
+"""So many unfinished tasks are named on a terminal."""
+
+_REFUSED: Final = 4
+_REFUSAL: Final = "refused"
+_SIGINT: Final = 128 + 2
+_SIGTERM: Final = 128 + 15
+_DENIED: Final = (401, 403)
+
+
+@frozen
+class WaitOptions:
+    """How to wait, and what to show.
+
+    Attributes:
+        poll_interval: The least time between two looks at a task, in seconds.
+        timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look at each.
+        any_one: Whether to end with the first task that ended.
+        fail_fast: Whether to end with the first task that failed or could not be asked for.
+        as_json: Whether to print JSON lines on a terminal, too.
+        quiet: Whether stderr is for errors only.
+        verbose: Whether to print the server's stack traces of failed tasks.
+        journal: Where to keep what ended, and to look up what ended before.
+        again: Makes the hint for going on later, of the ids that were not finished.
+    """
+
+    poll_interval: float = 1.0
+    timeout: float | None = 60.0
+    any_one: bool = False
+    fail_fast: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    journal: Journal | None = None
+    again: Callable[[Sequence[str]], str] | None = None
+
+
+async def wait_and_show(
+    client: AsyncStream,
+    tasks: Iterable[str | StartedTask[Any]],
+    options: WaitOptions,
+    *,
+    on_outcome: Callable[[TaskOutcome[Any]], object] | None = None,
+) -> int:
+    """Wait for tasks; show on stderr how far they are, and on stdout what came of them.
+
+    Ctrl-C, a SIGTERM or any other cancellation ends the wait, not the program: what was not finished is
+    printed, and the code returned.
+
+    Args:
+        client: The client to wait with; it stays open.
+        tasks: Ids, or what starting operations returned; each id once.
+        options: How to wait, and what to show.
+        on_outcome: Called with each outcome as it comes, before it is printed.
+
+    Returns:
+        The code to exit with: 0 all completed, 1 one failed, 3 the time ran out, 4 one could not be asked
+        for, whichever is highest; 130 after Ctrl-C, 143 after a SIGTERM.
+    """
+    return await _Wait(client, list(tasks), options, on_outcome).run()
+
+
+class _Wait:
+    """One run of `wait_and_show`."""
+
+    def __init__(
+        self,
+        client: AsyncStream,
+        tasks: list[str | StartedTask[Any]],
+        options: WaitOptions,
+        on_outcome: Callable[[TaskOutcome[Any]], object] | None,
+    ) -> None:
+        ids = {_id_of(task): task for task in tasks}
+        self._earlier = _earlier(ids, options.journal)
+        known = {ending.task_id for ending in self._earlier}
+        self._tasks = [task for task in tasks if _id_of(task) not in known]
+        self._client = client
+        self._options = options
+        self._on_outcome = on_outcome
+        unfinished = [task_id for task_id in ids if task_id is not None and task_id not in known]
+        self._board = Board(unfinished, options.timeout, len(tasks))
+        self._results = Results(map(str, ids), len(tasks), as_json=options.as_json, any_one=options.any_one)
+        self._stopped_by: str | None = None
+        self._code: int | None = None
+
+    async def run(self) -> int:
+        """Wait, and report."""
+        if self._options.any_one:
+            del self._earlier[1:]
+        for ending in self._earlier:
+            self._board.end(ending, is_new=False)
+            self._results.add(ending)
+        if self._options.any_one and self._earlier:
+            self._code = self._earlier[0].exit_code
+        else:
+            await self._wait()
+        return self._report()
+
+    async def _wait(self) -> None:
+        display = self._display()
+        try:
+            with display:
+                async with (
+                    _terminable(self._note_signal),
+                    _beside(self._tick(display), self._results.print_lines()),
+                ):
+                    await self._follow()
+        except asyncio.CancelledError:
+            # It is either of the two: nobody else cancels what asyncio.run runs.
+            self._stopped_by = self._stopped_by or "Interrupted"
+            self._code = _SIGTERM if self._stopped_by == "Terminated" else _SIGINT
+
+    async def _follow(self) -> None:
+        options = self._options
+        outcomes = self._client.as_completed(
+            self._tasks, options.poll_interval, options.timeout, on_update=self._board.see
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                ending = Ending.of(outcome)
+                if options.journal is not None:
+                    options.journal.add(ending)
+                if self._on_outcome is not None:
+                    self._on_outcome(outcome)
+                self._board.end(ending)
+                self._results.add(ending)
+                if self._is_over(outcome, ending):
+                    return
+
+    def _is_over(self, outcome: TaskOutcome[Any], ending: Ending) -> bool:
+        if _concerns_all(outcome.exception()):
+            self._stopped_by = _REFUSAL
+            self._code = _REFUSED
+        elif self._options.any_one and ending.is_final:
+            self._code = ending.exit_code
+        elif self._options.fail_fast and ending.status in ("failed", "error"):
+            self._stopped_by = "Stopped at the first failure"
+        else:
+            return False
+        return True
+
+    def _note_signal(self) -> None:
+        self._stopped_by = "Terminated"
+
+    def _display(self) -> Nothing:
+        console = PipeConsole(stderr=True)
+        if self._options.quiet:
+            return Nothing()
+        if is_live(console) and _is_apart(as_json=self._results.as_json):
+            return Screen(self._board, console)
+        return Lines(self._board)
+
+    async def _tick(self, display: Nothing) -> None:
+        while True:
+            self._board.tick(self._client.obstacle)
+            if self._options.journal is not None:
+                self._options.journal.sync()
+            display.tick()
+            await asyncio.sleep(display.every)
+
+    def _report(self) -> int:
+        board, options = self._board, self._options
+        self._results.show(board)
+        self._results.complain(board, verbose=options.verbose)
+        unfinished = list(board.unfinished)
+        if self._stopped_by == _REFUSAL:
+            if unfinished:
+                click.echo(f"Not asked for: {len(unfinished):,} of {board.total:,} tasks.", err=True)
+        elif self._stopped_by is not None:
+            click.echo(f"\n{self._stopped_by}; tasks on the server go on.", err=True)
+            _name(board)
+        if not options.quiet:
+            self._advise(unfinished)
+        return self._results.worst if self._code is None else self._code
+
+    def _advise(self, unfinished: list[str]) -> None:
+        options, counts = self._options, self._board.counts
+        if self._results.is_cut and options.journal is None and counts["completed"]:
+            click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
+        is_worth_it = counts["timed_out"] or (
+            self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
+        )
+        if options.again is not None and is_worth_it:
+            click.echo(options.again(unfinished), err=True)
+
+
+def _id_of(task: str | StartedTask[Any]) -> str | None:
+    return task.task_id if isinstance(task, StartedTask) else task
+
+
+def _earlier(ids: Iterable[str | None], journal: Journal | None) -> list[Ending]:
+    wanted = set(ids)
+    return [] if journal is None else [e for e in journal.endings.values() if e.task_id in wanted]
+
+
+def _concerns_all(failure: Exception | None) -> bool:
+    """Whether no other task can be asked for either."""
+    if isinstance(failure, StreamApiException):
+        return failure.status_code in _DENIED
+    # Only what no other try would mend ends a wait.
+    return isinstance(failure, StreamTransportException) and not isinstance(
+        failure, StreamWaitTimeoutException
+    )
+
+
+def _is_apart(*, as_json: bool) -> bool:
+    """Whether what stdout says cannot come in between what is drawn on stderr."""
+    if is_terminal(sys.stdout):
+        return not as_json
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):
+        return True  # there is no stdout
+    # What reads a pipe often writes to the same terminal.
+    return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
+
+
+def _name(board: Board) -> None:
+    """Print what was not finished: all of it for programs, as much as can be seen for people."""
+    unfinished = board.unfinished
+    if not unfinished:
+        return
+    click.echo(f"Not finished: {len(unfinished):,} of {board.total:,} tasks.", err=True)
+    most = SHOWN if is_terminal(sys.stderr) else len(unfinished)
+    for task_id, status in list(unfinished.items())[:most]:
+        click.echo(printable(f"  {task_id}  {status or 'not seen yet'}"), err=True)
+    if len(unfinished) > most:
+        click.echo(f"  … and {len(unfinished) - most:,} more", err=True)
+
+
+@asynccontextmanager
+async def _terminable(note: Callable[[], None]) -> AsyncIterator[None]:
+    """Cancel the running task on SIGTERM, as asyncio does on Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+
+    def terminate() -> None:
+        note()
+        task.cancel()
+
+    with suppress(NotImplementedError):  # on Windows there is nothing to tidy up after
+        loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def _beside(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines until the body ends, or one of them fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(job) for job in jobs]
+            yield
+            for task in running:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -1,0 +1,44 @@
+"""What the library warns of, on stderr."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from stream_tasks.cli._output import printable
+
+__all__ = ["warnings_on_stderr"]
+
+_TROUBLE_EVERY: Final = 10.0
+"""Trouble that comes and goes is told once in so many seconds."""
+
+
+@contextmanager
+def warnings_on_stderr(*, quiet: bool = False) -> Iterator[None]:
+    """Write the library's warnings as lines for people, or drop them."""
+    logger = logging.getLogger("stream_tasks")
+    handler = logging.NullHandler() if quiet else _Lines(logging.WARNING)
+    was_propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = was_propagated
+
+
+class _Lines(logging.Handler):
+    _quiet_until = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) == "retrying":
+            if time.monotonic() < self._quiet_until:
+                return
+            self._quiet_until = time.monotonic() + _TROUBLE_EVERY
+        # A closed stderr is for those to find who write results, not for the code that warns. It is written
+        # to as it is now, which click would not do: what draws a table may stand in for it.
+        with suppress(OSError):
+            if sys.stderr is not None:
+                sys.stderr.write(f"Warning: {printable(record.getMessage())}\n")

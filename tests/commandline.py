@@ -1,0 +1,160 @@
+"""The command line as a process: what it prints, where, and how it ends."""
+
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyte
+import pytest
+
+from stream_tasks.cli._app import commands
+from stream_tasks.testing import FakeStream
+
+fcntl = pytest.importorskip("fcntl", reason="terminals are tested where there are ptys")
+termios = pytest.importorskip("termios", reason="terminals are tested where there are ptys")
+pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
+
+SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
+# A background job starts with Ctrl-C ignored, and so would its children.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from stream_tasks.cli import _demo
+_demo.SECONDS = 0.4
+from stream_tasks.__main__ import main
+main()
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, server: FakeStream) -> None:
+    """Point the command line to a server."""
+    monkeypatch.setenv("STREAM_BASE_URL", server.url)
+    monkeypatch.setenv("STREAM_API_KEY", server.api_key)
+    monkeypatch.setenv("STREAM_API_SECRET", SECRET)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("STREAM_REQUEST_TIMEOUT", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *args: str) -> Ended:
+    """Run the command line in this process, off a terminal."""
+    with pytest.raises(SystemExit) as ended:
+        commands(args, prog_name="stream-tasks")
+    out, err = capsys.readouterr()
+    assert SECRET not in out + err
+    assert "Traceback" not in err
+    assert isinstance(ended.value.code, int)
+    return Ended(ended.value.code, out, err)
+
+
+def start(*args: str, **options: Any) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    # The environment is named: readline puts LINES and COLUMNS into what would be taken over otherwise.
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *args], text=True, env=dict(os.environ), **options
+    )
+
+
+def end(process: subprocess.Popen[str], stdin: str | None = None) -> Ended:
+    """Wait for a process."""
+    out, err = process.communicate(stdin, timeout=20)
+    assert SECRET not in (out or "") + (err or "")
+    assert "Traceback" not in (err or "")
+    return Ended(process.returncode, out or "", err or "")
+
+
+class Terminal:
+    """A terminal with the command line on it.
+
+    Args:
+        args: Its arguments.
+        columns: How wide the terminal is.
+        lines: How high it is.
+        streams: Where stdin, stdout or stderr go, if not to the terminal.
+    """
+
+    def __init__(self, *args: str, columns: int = 80, lines: int = 24, **streams: int) -> None:
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        streams = {"stdin": follower, "stdout": follower, "stderr": follower, **streams}
+        # In a session of its own, whose terminal this is: ^C reaches it.
+        options = {
+            "start_new_session": True,
+            "preexec_fn": lambda: fcntl.ioctl(follower, termios.TIOCSCTTY, 0),
+        }
+        self.process = start(*args, **streams, **options)
+        os.close(follower)
+        self._written = b""
+        self._is_open = True
+
+    @property
+    def shown(self) -> str:
+        """What can be seen on it now."""
+        while self._is_open and select.select([self._leader], [], [], 0)[0]:
+            self._read()
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._leader, 65536)
+        except OSError:  # Linux' way to say that nobody has the terminal open any more
+            chunk = b""
+        self._written += chunk
+        self._stream.feed(chunk)
+        self._is_open = bool(chunk)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._leader, text.encode())
+
+    def end(self) -> Ended:
+        """Wait for the program; `out` is all that was written, `err` what went elsewhere."""
+        while self._is_open:
+            self._read()
+        os.close(self._leader)
+        out, _ = self.process.communicate(timeout=20)
+        text = self._written.decode()
+        assert SECRET not in text
+        assert "Traceback" not in text
+        return Ended(self.process.returncode, text, out or "")
+
+
+def on_terminal(*args: str, **options: Any) -> Ended:
+    """Run the command line on a terminal; `out` is all that was written there, `err` what went elsewhere."""
+    return Terminal(*args, **options).end()
+
+
+def plain(text: str) -> str:
+    """Take out what steers a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another thread or process does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.005)
