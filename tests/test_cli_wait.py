@@ -182,13 +182,14 @@ class TestLines:
         ended = run(*map(str, range(50)))
         assert ended.code == 4
         assert len(lines(ended.out)) == 1
-        first, second, third = ended.err.splitlines()
+        first, *rest = ended.err.splitlines()
         assert first.startswith("Error: task ")
         assert ": HTTP 401" in first
-        assert (second, third) == (
+        assert rest == [
             "0 of 50 tasks completed, 1 could not be asked for.",
             "Not asked for: 49 of 50 tasks.",
-        )
+            "stream-tasks doctor looks for the cause.",
+        ]
         assert len(server.requests) < 10
 
     def test_refused_later(self, run: Run, server: FakeStream) -> None:
@@ -207,7 +208,9 @@ class TestLines:
         ended = run("a", "b", "c", "--base-url", server.url.replace("http:", "https:"), "--timeout", "1")
         assert (ended.code, len(lines(ended.out))) == (4, 1)
         assert lines(ended.out)[0]["error"]["type"] == "tls_handshake_failed"
-        assert ended.err.endswith("\nNot asked for: 2 of 3 tasks.\n")
+        assert ended.err.endswith(
+            "\nNot asked for: 2 of 3 tasks.\nstream-tasks doctor looks for the cause.\n"
+        )
 
     @pytest.mark.parametrize(
         ("ids", "code"),

@@ -207,6 +207,8 @@ class _Wait:
         options, counts = self._options, self._board.counts
         if self._results.is_cut and options.journal is None and counts["completed"]:
             click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
+        if self._stopped_by == _REFUSAL:
+            click.echo("stream-tasks doctor looks for the cause.", err=True)
         is_worth_it = counts["timed_out"] or (
             self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
         )
