@@ -6,6 +6,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._version import __version__
 from stream_tasks.exceptions import (
     StreamApiException,
+    StreamBatchException,
     StreamDecodeException,
     StreamException,
     StreamRateLimitException,
@@ -50,6 +51,7 @@ __all__ = [
     "StartedTask",
     "Stream",
     "StreamApiException",
+    "StreamBatchException",
     "StreamDecodeException",
     "StreamException",
     "StreamRateLimitException",

@@ -6,12 +6,15 @@ import contextlib
 import functools
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_tasks, settings_of
+from stream_tasks._batches import batched_operation, check_items
 from stream_tasks._client import AsyncStream
 from stream_tasks._loop_thread import LoopThread
+from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
 from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome, TaskResult
@@ -27,6 +30,7 @@ __all__ = ["Stream"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
@@ -368,6 +372,31 @@ class Stream:
             on_update=self._loop.in_caller(on_update, calls),
         )
         return self._iterate(outcomes, calls)
+
+    def start_in_batches(
+        self,
+        operation: Callable[Concatenate[Iterable[I], P], StartedTask[T]],
+        items: Iterable[I],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Iterator[StartedTask[T]]:
+        """Start an operation for any number of items: an iterator, as `AsyncStream.start_in_batches` is.
+
+        `items` is pulled in this thread, and may call the client.
+        """
+        name = batched_operation(self, operation)
+        check_items(items, Iterable)
+        calls: Calls = SimpleQueue()
+        rest = iter(items)
+        pull = self._loop.in_caller(lambda: list(islice(rest, MOST_ITEMS[name])), calls)
+
+        async def source() -> AsyncGenerator[I]:
+            while batch := await pull():
+                for item in batch:
+                    yield item
+
+        same = getattr(self._client, name)
+        return self._iterate(self._client.start_in_batches(same, source(), *args, **kwargs), calls)
 
     delete_channels = _blocking(AsyncStream.delete_channels)
     export_channels = _blocking(AsyncStream.export_channels)

@@ -38,6 +38,7 @@ from stream_tasks._arguments import (
     settings_of,
 )
 from stream_tasks._backoff import Backoff, as_backoff, check_seconds
+from stream_tasks._batches import batched_operation, check_items, start_batches
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
@@ -57,6 +58,7 @@ __all__ = ["AsyncStream"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
@@ -626,6 +628,41 @@ class AsyncStream:
             await unwound([pulling])
             _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
             await batch.close()
+
+    def start_in_batches(
+        self,
+        operation: Callable[Concatenate[Iterable[I], P], Coroutine[Any, Any, StartedTask[T]]],
+        items: Iterable[I] | AsyncIterable[I],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncGenerator[StartedTask[T]]:
+        """Start an operation for any number of items: an async iterator over the tasks, one for each batch.
+
+        ``start_in_batches(client.delete_users, user_ids, user="hard")`` starts a task for each 100 users,
+        the most that the API takes at once. `items` is pulled and a batch is sent as the next task is asked
+        for: leaving the loop starts no more of them. A 429 is waited out for up to five minutes and then
+        tried again, as it refuses a batch before anything is done. No other failure is tried again.
+
+        Args:
+            operation: A method of this client that takes a list of items: `delete_channels`,
+                `export_channels`, `delete_users`, `deactivate_users`, `reactivate_users`, `export_users`
+                or `delete_feeds_batch`.
+            items: Any iterable or async iterable of what it takes a list of; it may be endless.
+            args: Further arguments of `operation`.
+            kwargs: Further arguments of `operation`, by name.
+
+        Returns:
+            An async iterator of started tasks, ready to be waited for.
+
+        Raises:
+            TypeError: `operation` or `items` is none, or an argument or an item has a wrong type.
+            ValueError: An argument or an item is out of range; a note says where.
+            StreamBatchException: A batch could not be started. It says which, what was started before
+                it, and whether the server may have started it all the same.
+        """
+        name = batched_operation(self, operation)
+        check_items(items, Iterable, AsyncIterable)
+        return start_batches(name, lambda batch: operation(batch, *args, **kwargs), items)
 
     delete_channels = _operation(_operations.delete_channels)
     export_channels = _operation(_operations.export_channels)

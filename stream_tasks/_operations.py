@@ -44,8 +44,16 @@ ChannelBatchOperation = Literal[
     "updateData",
 ]
 
-BATCH: Final = 100
-EXPORT_USERS_BATCH: Final = 25
+MOST_ITEMS: Final = {
+    "delete_channels": 100,
+    "export_channels": 100,
+    "delete_users": 100,
+    "deactivate_users": 100,
+    "reactivate_users": 100,
+    "export_users": 25,
+    "delete_feeds_batch": 100,
+}
+"""The operations that take a batch of items first, and how many the API allows in one request."""
 
 
 @frozen
@@ -88,7 +96,9 @@ def delete_channels(
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(cids=_texts("cids", cids), hard_delete=_flag("hard_delete", hard_delete))
+    body = _body(
+        cids=_texts("cids", cids, operation="delete_channels"), hard_delete=_flag("hard_delete", hard_delete)
+    )
     return _post("/chat/channels/delete", DeleteChannelsResult, body, may_finish_at_once=True)
 
 
@@ -127,7 +137,7 @@ def export_channels(
         StreamException: The request failed.
     """
     body = _body(
-        channels=[_channel(channel) for channel in _items("channels", channels)],
+        channels=[_channel(channel) for channel in _items("channels", channels, operation="export_channels")],
         format=_choice("format", format, get_args(ExportFormat)),
         version=_optional_text("version", version),
         clear_deleted_message_text=_flag("clear_deleted_message_text", clear_deleted_message_text),
@@ -169,7 +179,7 @@ def update_channels_batch(
     body = _body(
         operation=_choice("operation", operation, get_args(ChannelBatchOperation), required=True),
         filter=_mapping("filter", filter, required=True),
-        members=None if members is None else [_member(m) for m in _items("members", members, most=None)],
+        members=None if members is None else [_member(m) for m in _items("members", members)],
         data=None if data is None else _mapping("data", data),
     )
     path = f"{API_PREFIX}/chat/channels/batch"
@@ -211,7 +221,7 @@ def delete_users(
     """
     modes = get_args(DeletionMode)
     body = _body(
-        user_ids=_texts("user_ids", user_ids),
+        user_ids=_texts("user_ids", user_ids, operation="delete_users"),
         user=_choice("user", user, modes),
         messages=_choice("messages", messages, modes),
         conversations=_choice("conversations", conversations, modes),
@@ -249,7 +259,7 @@ def deactivate_users(
         StreamException: The request failed.
     """
     body = _body(
-        user_ids=_texts("user_ids", user_ids),
+        user_ids=_texts("user_ids", user_ids, operation="deactivate_users"),
         created_by_id=_optional_text("created_by_id", created_by_id),
         mark_channels_deleted=_flag("mark_channels_deleted", mark_channels_deleted),
         mark_messages_deleted=_flag("mark_messages_deleted", mark_messages_deleted),
@@ -283,7 +293,7 @@ def reactivate_users(
         StreamException: The request failed.
     """
     body = _body(
-        user_ids=_texts("user_ids", user_ids),
+        user_ids=_texts("user_ids", user_ids, operation="reactivate_users"),
         created_by_id=_optional_text("created_by_id", created_by_id),
         restore_channels=_flag("restore_channels", restore_channels),
         restore_messages=_flag("restore_messages", restore_messages),
@@ -307,7 +317,7 @@ def export_users(user_ids: Iterable[str]) -> Operation[ExportUsersResult]:
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(user_ids=_texts("user_ids", user_ids, most=EXPORT_USERS_BATCH))
+    body = _body(user_ids=_texts("user_ids", user_ids, operation="export_users"))
     return _post("/export/users", ExportUsersResult, body)
 
 
@@ -330,7 +340,7 @@ def import_block_list(
         StreamException: The request failed.
     """
     body = _body(
-        items=_texts("items", items, most=None),
+        items=_texts("items", items),
         chunk_size=None if chunk_size is None else check_count("chunk_size", chunk_size),
     )
     return _post(f"/blocklists/{path_segment('block_list_id', block_list_id)}/import", TaskResult, body)
@@ -393,7 +403,10 @@ def delete_feeds_batch(feeds: Iterable[str], *, hard_delete: bool | None = None)
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(feeds=_texts("feeds", feeds), hard_delete=_flag("hard_delete", hard_delete))
+    body = _body(
+        feeds=_texts("feeds", feeds, operation="delete_feeds_batch"),
+        hard_delete=_flag("hard_delete", hard_delete),
+    )
     return _post("/feeds/feeds/delete", TaskResult, body)
 
 
@@ -484,22 +497,29 @@ def _body(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _items(name: str, values: Iterable[T], *, most: int | None = BATCH) -> list[T]:
+def _items(name: str, values: Iterable[T], *, operation: str | None = None) -> list[T]:
+    """Return the items as a list, as many as the operation takes at once."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list or another iterable, not {type(values).__name__}")
     found = list(values)
-    if not found or (most is not None and len(found) > most):
+    most = None if operation is None else MOST_ITEMS[operation]
+    if most is not None and len(found) > most:
+        raise ValueError(
+            f"{name} must hold 1 to {most} items, not {len(found)};"
+            f" client.start_in_batches(client.{operation}, {name}) takes any number"
+        )
+    if not found:
         allowed = "1 or more" if most is None else f"1 to {most}"
-        raise ValueError(f"{name} must hold {allowed} items, not {len(found)}")
+        raise ValueError(f"{name} must hold {allowed} items, not 0")
     return found
 
 
-def _texts(name: str, values: Iterable[str], *, most: int | None = BATCH) -> list[str]:
-    return [_text(f"each of {name}", value) for value in _items(name, values, most=most)]
+def _texts(name: str, values: Iterable[str], *, operation: str | None = None) -> list[str]:
+    return [_text(f"each of {name}", value) for value in _items(name, values, operation=operation)]
 
 
 def _optional_texts(name: str, values: Iterable[str] | None) -> list[str] | None:
-    return None if values is None else _texts(name, values, most=None)
+    return None if values is None else _texts(name, values)
 
 
 def _text(name: str, value: Any) -> str:

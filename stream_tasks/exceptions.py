@@ -8,6 +8,7 @@
     ├── StreamTransportException      no usable answer came
     │   └── StreamWaitTimeoutException   the wait elapsed (also a TimeoutError)
     ├── StreamDecodeException         an answer came that does not fit
+    ├── StreamBatchException          one of many batches could not be started
     └── StreamTaskException           the task failed
 
 Wrong arguments are ``ValueError`` and ``TypeError``, before any request.
@@ -30,6 +31,7 @@ __all__ = [
     "TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED",
     "TRANSPORT_ERROR_UNKNOWN",
     "StreamApiException",
+    "StreamBatchException",
     "StreamDecodeException",
     "StreamException",
     "StreamRateLimitException",
@@ -228,6 +230,41 @@ class StreamDecodeException(StreamException):
         self.path = None if path is None else one_line(path)
         self.body = body
         super().__init__(self.reason if path is None else f"{self.reason} at {self.path}")
+
+
+class StreamBatchException(StreamException):
+    """Raised when one of many batches could not be started; ``__cause__`` says why.
+
+    What came before it was started, what comes after it was not: of a list, ``items[error.position:]``
+    is what is left to do.
+
+    Attributes:
+        operation: The operation, such as ``delete_users``.
+        batch: The items of the batch that could not be started.
+        position: How many items came before these; all of them were started.
+        may_have_started: Whether the server may have started the batch all the same: it broke off, or
+            its answer was lost.
+        task_ids: The tasks that were started before, the latest 10,000 of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        batch: Sequence[Any],
+        position: int = 0,
+        may_have_started: bool = False,
+        task_ids: Sequence[str] = (),
+        reason: str = "",
+    ) -> None:
+        self.operation = operation
+        self.batch = list(batch)
+        self.position = position
+        self.may_have_started = may_have_started
+        self.task_ids = list(task_ids)
+        fate = "may or may not have been started" if may_have_started else "was not started"
+        text = f"{operation}: the batch of {len(batch)} from item {position + 1} on {fate}"
+        super().__init__(f"{text}: {reason}".removesuffix(": "))
 
 
 class StreamTaskException(StreamException):

@@ -13,6 +13,7 @@ import pytest
 from stream_tasks import exceptions
 from stream_tasks.exceptions import (
     StreamApiException,
+    StreamBatchException,
     StreamDecodeException,
     StreamException,
     StreamRateLimitException,
@@ -48,6 +49,14 @@ EXAMPLES: list[StreamException] = [
     ),
     StreamDecodeException("expected str, not int", path="$.status", body="{"),
     StreamTaskException.from_task("t-1", FAILED),
+    StreamBatchException(
+        operation="delete_users",
+        batch=["jane"],
+        position=100,
+        may_have_started=True,
+        task_ids=["t-1"],
+        reason="HTTP 503",
+    ),
 ]
 
 COPIES: list[Any] = [
@@ -259,6 +268,16 @@ def test_a_wait_time_out_is_a_time_out_error() -> None:
         pytest.param(EXAMPLES[6], "task t-1 failed (boom): it broke", id="a failed task"),
         pytest.param(
             StreamTaskException(task_id="t-1"), "task t-1 failed (unknown)", id="a task that failed silently"
+        ),
+        pytest.param(
+            EXAMPLES[7],
+            "delete_users: the batch of 1 from item 101 on may or may not have been started: HTTP 503",
+            id="a batch that may have been started",
+        ),
+        pytest.param(
+            StreamBatchException(operation="delete_users", batch=["amy", "bob"]),
+            "delete_users: the batch of 2 from item 1 on was not started",
+            id="a batch that was not started",
         ),
     ],
 )

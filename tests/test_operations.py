@@ -407,7 +407,7 @@ def test_an_empty_list_is_refused(call: Callable[..., Any], name: str, most: int
 @pytest.mark.parametrize(("call", "name", "most"), [case for case in LISTS if case.values[2] is not None])
 def test_a_list_that_is_too_long_is_refused(call: Callable[..., Any], name: str, most: int) -> None:
     """The error names the parameter, how many are allowed, and how many there were."""
-    with pytest.raises(ValueError, match=f"^{name} must hold 1 to {most} items, not {most + 1}$"):
+    with pytest.raises(ValueError, match=f"^{name} must hold 1 to {most} items, not {most + 1};"):
         call([f"v{number}" for number in range(most + 1)])
 
 

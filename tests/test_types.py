@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, assert_type
 
 import attrs
 
-from stream_tasks import AsyncStream, ExportUsersResult, StartedTask, Stream, TaskOutcome, TaskResult
+from stream_tasks import (
+    AsyncStream,
+    DeleteUsersResult,
+    ExportChannelsResult,
+    ExportUsersResult,
+    StartedTask,
+    Stream,
+    TaskOutcome,
+    TaskResult,
+)
 from stream_tasks.testing import FakeStream
 
 
@@ -29,12 +38,17 @@ async def test_what_a_wait_returns_follows_from_what_it_waits_for(
     assert_type(await client.wait_for_tasks([started]), dict[str, TaskOutcome[ExportUsersResult]])
     async for outcome in client.as_completed([task_id]):
         assert_type(outcome.result(), TaskResult)
+    async for deleting in client.start_in_batches(client.delete_users, ["jane"], user="hard"):
+        assert_type(deleting, StartedTask[DeleteUsersResult])
+    exports = client.start_in_batches(client.export_channels, [{"cid": "messaging:a"}], format="csv")
+    assert_type([task async for task in exports], list[StartedTask[ExportChannelsResult]])
     custom = await client.start_task("POST", "/export/users", json={"user_ids": ["joe"]}, result_type=Mine)
     assert_type(custom, StartedTask[Mine])
     assert (await client.wait_for_task(custom)).url
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
 
     def blocking(client: Stream, started: StartedTask[ExportUsersResult]) -> None:
         """The blocking client has the same types."""
@@ -44,3 +58,9 @@ if TYPE_CHECKING:
         assert_type(client.wait_for_tasks(["id"]), dict[str, TaskOutcome[TaskResult]])
         for outcome in client.as_completed([started]):
             assert_type(outcome.result(), ExportUsersResult)
+        starting = client.start_in_batches(client.export_users, ["jane"])
+        assert_type(starting, Iterator[StartedTask[ExportUsersResult]])
+        assert_type(client.wait_for_tasks(starting), dict[str, TaskOutcome[ExportUsersResult]])
+        client.start_in_batches(client.delete_users, ["jane"], user="harder")  # type: ignore[arg-type]
+        client.start_in_batches(client.delete_users, ["jane"], hard=True)  # type: ignore[call-arg]
+        client.start_in_batches(client.delete_users, [{"cid": "a:b"}])  # type: ignore[misc]
