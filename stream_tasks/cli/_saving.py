@@ -1,0 +1,141 @@
+"""Saving what was exported."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, Self
+
+import click
+from attrs import frozen
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
+
+from stream_tasks._client import AsyncStream
+from stream_tasks.cli._download import DownloadError, check_target, download
+from stream_tasks.cli._output import PipeConsole, complain, is_live, printable
+from stream_tasks.exceptions import StreamException
+from stream_tasks.models import StartedTask, TaskOutcome
+
+__all__ = ["Target", "save"]
+
+_FAILED: Final = 4
+_SIGINT: Final = 128 + 2
+_WIDEST_NAME: Final = 24
+
+
+@frozen
+class Target:
+    """Where exports go.
+
+    Attributes:
+        paths: A file for each of them.
+        overwrite: Whether files may be there already.
+    """
+
+    paths: list[Path]
+    overwrite: bool
+
+    @classmethod
+    def of(cls, path: Path, count: int, *, overwrite: bool) -> Self:
+        """Name a file for each of `count` exports: of several, the first is ``NAME-1.json``, and so on.
+
+        Raises:
+            click.BadParameter: One of them cannot be written.
+        """
+        width = len(str(count))
+        paths = [
+            path if count == 1 else path.with_stem(f"{path.stem}-{number:0{width}}")
+            for number in range(1, count + 1)
+        ]
+        for each in paths:
+            check_target(each, overwrite=overwrite)
+        return cls(paths, overwrite)
+
+
+async def save(
+    client: AsyncStream,
+    tasks: Sequence[StartedTask[Any]],
+    outcomes: Iterable[TaskOutcome[Any]],
+    target: Target,
+    *,
+    quiet: bool,
+) -> int:
+    """Download the exports that have completed.
+
+    Returns:
+        The code to exit with: 0, or 4 when one could not be saved, or 130 after Ctrl-C.
+    """
+    urls = {str(outcome.task_id): outcome.result().url for outcome in outcomes if outcome.ok}
+    code = 0
+    for task, path in zip(tasks, target.paths, strict=False):
+        task_id = str(task.task_id)
+        if task_id not in urls:
+            continue
+        try:
+            size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
+        except DownloadError as error:
+            error.show()
+            code = _FAILED
+        except StreamException as error:
+            complain(error)
+            code = _FAILED
+        except asyncio.CancelledError:
+            click.echo("\nInterrupted.", err=True)
+            code = _SIGINT
+        else:
+            if not quiet:
+                click.echo(printable(f"Saved {path} ({decimal(size)})."), err=True)
+            continue
+        click.echo(
+            printable(f"The export is still there: stream-tasks get {task_id} tells its link."), err=True
+        )
+        if code == _SIGINT:
+            break
+    return code
+
+
+async def _save(
+    client: AsyncStream, task_id: str, url: str, path: Path, target: Target, *, quiet: bool
+) -> int:
+    async def renew() -> str:
+        task = (await client.get_task(task_id)).data
+        return str((task.result or {}).get("url"))
+
+    def tell(why: str) -> None:
+        if not quiet:
+            click.echo(f"Warning: {printable(why)}; trying again.", err=True)
+
+    console = PipeConsole(stderr=True)
+    bar = Progress(
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME),
+        ),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    row = bar.add_task(printable(path.name), total=None)
+    shown: AbstractContextManager[object] = bar if is_live(console) and not quiet else nullcontext()
+    with shown:
+        return await download(
+            url,
+            path,
+            overwrite=target.overwrite,
+            renew=renew,
+            seen=lambda size, total: bar.update(row, completed=size, total=total),
+            tell=tell,
+        )

@@ -1,0 +1,586 @@
+"""Downloads: a file is whole, or not there at all."""
+
+import asyncio
+import gzip
+import os
+import random
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import anyio
+import click
+import pytest
+from aiohttp import ClientTimeout
+from aioresponses import aioresponses
+from files import FileServer, part, redirect, reset, unavailable
+from test_transport import CERTIFICATE, PRIVATE_KEY
+
+from stream_tasks._backoff import Backoff
+from stream_tasks.cli import _download
+from stream_tasks.cli._download import DownloadError, check_target, download
+
+resource = pytest.importorskip("resource", reason="full disks are tested where files can be limited")
+
+CONTENT = random.Random(0).randbytes(300_000)
+CUT = 100_000
+
+Fetch: TypeAlias = Callable[..., Awaitable[int]]
+
+
+@pytest.fixture
+def files() -> Iterator[FileServer]:
+    with FileServer(CONTENT) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_download, "RETRIES", Backoff(0.05, 0.05, jitter=0))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "export.json"
+
+
+def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+async def no_renewal() -> str:
+    pytest.fail("a fresh link was asked for")
+
+
+@pytest.fixture
+def fetch(files: FileServer, target: Path) -> Fetch:
+    async def fetch(url: str | None = None, **options: Any) -> int:
+        given: dict[str, Any] = {
+            "overwrite": False,
+            "renew": no_renewal,
+            "seen": nothing,
+            "tell": nothing,
+        } | options
+        return await download(files.url() if url is None else url, target, **given)
+
+    return fetch
+
+
+def ranges(files: FileServer) -> list[tuple[str | None, str | None]]:
+    return list(zip(files.asked("Range"), files.asked("If-Range"), strict=True))
+
+
+def names(target: Path) -> list[str]:
+    """What is in the directory."""
+    return [path.name for path in target.parent.iterdir()]
+
+
+def nothing_is_left(target: Path) -> bool:
+    return not names(target)
+
+
+async def test_a_file_is_saved(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """What the link leads to is under its name, and nothing beside it; the link is used as it stands."""
+    assert await fetch(files.url("/a%2Fb/c%20d.json?X-Amz-Signature=a%2Bb+c%3D&z=%7E~")) == len(CONTENT)
+    assert target.read_bytes() == CONTENT
+    assert names(target) == ["export.json"]
+    (request,) = files.requests
+    assert request.raw_path == "/a%2Fb/c%20d.json?X-Amz-Signature=a%2Bb+c%3D&z=%7E~"
+
+
+async def test_nothing_of_the_api_is_sent_there(files: FileServer, fetch: Fetch) -> None:
+    """The request holds no credentials, no cookies, and asks for the file's own bytes."""
+    await fetch()
+    (request,) = files.requests
+    assert set(request.headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert request.headers["User-Agent"].startswith("stream_tasks/")
+
+
+async def test_progress_is_told(fetch: Fetch) -> None:
+    """Sizes grow to the whole, which is known from the start."""
+    seen: list[tuple[int, int | None]] = []
+    await fetch(seen=lambda size, total: seen.append((size, total)))
+    assert seen[0] == (0, len(CONTENT))
+    assert seen == sorted(seen)
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+
+
+async def test_the_file_has_its_name_only_when_it_is_whole(fetch: Fetch, target: Path) -> None:
+    """Until then, what came is beside it."""
+
+    def seen(size: int, _: int | None) -> None:
+        assert not target.exists()
+        assert target.with_name("export.json.part").stat().st_size == size
+
+    await fetch(seen=seen)
+    assert target.exists()
+
+
+# Going on
+
+
+async def test_a_cut_download_goes_on_where_it_stopped(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """Only what is missing is asked for, and only of the same version."""
+    files.cuts.extend([CUT, CUT])
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert ranges(files) == [
+        (None, None),
+        (f"bytes={CUT}-", '"v1"'),
+        (f"bytes={2 * CUT}-", '"v1"'),
+    ]
+
+
+async def test_each_try_that_brings_something_is_a_new_beginning(
+    files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """More cuts than failures are allowed in a row end no download that advances."""
+    files.cuts.extend([len(CONTENT) // 20] * (_download.MOST_FAILURES + 3))
+    await fetch()
+    assert target.read_bytes() == CONTENT
+
+
+async def test_a_date_vouches_for_a_version_too(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """A weak tag does not, and the date takes its place."""
+    files.headers = {"ETag": 'W/"v1"', "Last-Modified": "Tue, 24 Nov 2026 12:00:00 GMT"}
+    files.cuts.append(CUT)
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert ranges(files)[1] == (f"bytes={CUT}-", "Tue, 24 Nov 2026 12:00:00 GMT")
+
+
+def _no_validator(files: FileServer) -> None:
+    files.headers = {}
+
+
+def _no_ranges(files: FileServer) -> None:
+    files.ranges = False
+
+
+def _another_part(files: FileServer) -> None:
+    files.answers.extend([None, part(b"x" * 10, "bytes 7-16/300000")])
+
+
+def _another_size(files: FileServer) -> None:
+    files.answers.extend([None, part(b"x" * 10, f"bytes {CUT}-{CUT + 9}/{CUT + 10}")])
+
+
+def _no_range_told(files: FileServer) -> None:
+    files.answers.extend([None, part(b"x" * 10, "")])
+
+
+def _no_such_range(files: FileServer) -> None:
+    files.answers.extend([None, 416])
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        pytest.param(_no_validator, id="the server does not tell versions apart"),
+        pytest.param(_no_ranges, id="the server ignores ranges"),
+        pytest.param(_another_part, id="the server sends another part"),
+        pytest.param(_another_size, id="the server sends a part of another file"),
+        pytest.param(_no_range_told, id="the server does not say which part it sends"),
+        pytest.param(_no_such_range, id="the server knows no such part"),
+    ],
+)
+async def test_a_cut_download_that_cannot_go_on_begins_anew(
+    arrange: Callable[[FileServer], None], files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """The file is whole all the same."""
+    arrange(files)
+    files.cuts.append(CUT)
+    seen: list[int] = []
+    await fetch(seen=lambda size, _: seen.append(size))
+    assert target.read_bytes() == CONTENT
+    assert seen.count(0) == 2
+
+
+async def test_a_file_that_changed_meanwhile_is_not_mixed(
+    files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """The rest of another version is not taken."""
+    files.cuts.append(CUT)
+    other = CONTENT[::-1] + b"more"
+
+    def seen(size: int, _: int | None) -> None:
+        if size == CUT:
+            files.headers, files.content = {"ETag": '"v2"'}, other
+
+    await fetch(seen=seen)
+    assert target.read_bytes() == other
+
+
+async def test_a_part_of_what_was_asked_for_is_taken(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """A server may send less of the rest than it was asked for."""
+    files.cuts.append(CUT)
+    some = part(CONTENT[CUT : CUT + 9], f"bytes {CUT}-{CUT + 8}/{len(CONTENT)}")
+    files.answers.extend([None, some])
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert files.asked("Range")[2] == f"bytes={CUT + 9}-"
+
+
+async def test_a_file_of_unknown_size_is_saved(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """Without a length, its end is where the server says so; a part may then be of any size."""
+    files.headers["Transfer-Encoding"] = "chunked"
+    files.cuts.append(CUT)
+    totals = set()
+    await fetch(seen=lambda _, total: totals.add(total))
+    assert target.read_bytes() == CONTENT
+    assert totals == {None}
+    assert len(files.requests) == 2
+
+
+async def test_a_file_that_is_sent_compressed_is_unpacked(
+    files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """It cannot go on in the middle, as its bytes are others than those that are sent."""
+    files.content = gzip.compress(CONTENT)
+    files.headers["Content-Encoding"] = "gzip"
+    files.cuts.append(CUT)
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert ranges(files) == [(None, None)] * 2
+
+
+async def test_an_empty_file_is_a_file(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """An export of nothing has no bytes."""
+    files.content = b""
+    assert await fetch() == 0
+    assert target.read_bytes() == b""
+
+
+# Bad moments
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(reset, id="a reset"),
+        pytest.param(408, id="a time-out of the server"),
+        pytest.param(429, id="too many requests"),
+        pytest.param(500, id="an error of the server"),
+        pytest.param(503, id="a server that is busy"),
+    ],
+)
+async def test_a_bad_moment_is_waited_out(answer: Any, files: FileServer, fetch: Fetch, target: Path) -> None:
+    """It is tried again and told of once, and nothing that is no file gets into the file."""
+    files.answers.extend([answer, answer])
+    told: list[str] = []
+    await fetch(tell=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("127.0.0.1 ")
+    assert target.read_bytes() == CONTENT
+    assert len(files.requests) == 3
+
+
+async def test_a_server_that_hangs_is_tried_again(
+    files: FileServer, fetch: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence is a bad moment too."""
+    monkeypatch.setattr(_download, "TIMEOUT", ClientTimeout(total=None, sock_read=0.2))
+    monkeypatch.setattr(files, "_send", _first_hanging(files._send))
+    await fetch()
+    assert target.read_bytes() == CONTENT
+
+
+def _first_hanging(send: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    hanging = iter([60])
+
+    async def wrapped(request: Any) -> Any:
+        await asyncio.sleep(next(hanging, 0))
+        return await send(request)
+
+    return wrapped
+
+
+async def test_the_server_says_how_long_a_bad_moment_lasts(
+    files: FileServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its word counts if it is longer than our own pause, up to a minute."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    files.answers.extend(unavailable(["7", "0", "3600", "soon"]))
+    await fetch()
+    assert slept == [7, 0.05, 60, 0.05]
+
+
+async def test_bad_moments_without_end_are_given_up(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """The error says what was wrong last, without the link's signature, and nothing is left."""
+    files.answers.extend([503] * 99)
+    with pytest.raises(DownloadError) as info:
+        await fetch()
+    assert str(info.value) == (
+        "the download was tried again and again, but 127.0.0.1 answered HTTP 503 Service Unavailable"
+    )
+    assert len(files.requests) == _download.MOST_FAILURES + 1
+    assert nothing_is_left(target)
+
+
+async def test_a_server_that_is_gone_is_given_up(fetch: Fetch, target: Path) -> None:
+    """Its name is told, and what was wrong."""
+    with pytest.raises(DownloadError, match=r"but nowhere\.invalid gave no usable answer \(dns failure\)$"):
+        await fetch("https://nowhere.invalid/export?signature=secret-signature")
+    assert nothing_is_left(target)
+
+
+async def test_parts_that_nobody_asked_for_are_given_up(
+    files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """A part alone is no file."""
+    files.answers.extend([part(CONTENT[:9], f"bytes 0-8/{len(CONTENT)}")] * 99)
+    with pytest.raises(DownloadError, match=r"did not send the part of the file that is missing$"):
+        await fetch()
+    assert nothing_is_left(target)
+
+
+# Links
+
+
+async def test_an_expired_link_is_renewed(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """A fresh one is used in its place, in the middle of the file, too."""
+    files.cuts.append(CUT)
+    files.answers.extend([None, 403])
+
+    async def renew() -> str:
+        return files.url("/fresh")
+
+    await fetch(renew=renew)
+    assert target.read_bytes() == CONTENT
+    assert [request.path for request in files.requests] == ["/export.json", "/export.json", "/fresh"]
+    assert files.asked("Range")[2] == f"bytes={CUT}-"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+async def test_a_link_that_is_refused_is_said_in_plain_words(
+    status: int, files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """A fresh link is tried once; nothing is left, and no signature is shown."""
+    files.answers.extend([status] * 9)
+
+    async def renew() -> str:
+        return files.url()
+
+    with pytest.raises(DownloadError) as info:
+        await fetch(renew=renew)
+    assert re.fullmatch(
+        rf"127\.0\.0\.1 answered HTTP {status} [\w ]+: the link may have expired; a fresh link fares no .+",
+        str(info.value),
+    )
+    assert len(files.requests) == 2
+    assert nothing_is_left(target)
+
+
+async def test_redirects_are_followed(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """Absolute and relative ones, with the range that is asked for."""
+    files.cuts.append(CUT)
+    files.answers.extend([redirect("/elsewhere?a=%2B"), redirect(files.url("/third")), None])
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert [request.raw_path for request in files.requests[:3]] == [
+        "/export.json?signature=secret-signature",
+        "/elsewhere?a=%2B",
+        "/third",
+    ]
+
+
+async def test_redirects_without_end_are_given_up(files: FileServer, fetch: Fetch) -> None:
+    """Five are followed."""
+    files.answers.extend([redirect("")] * 99)
+    with pytest.raises(DownloadError, match="redirects from one address to the next without end"):
+        await fetch()
+    assert len(files.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "location", ["http://plain.example/export", "//plain.example:80/x", "ftp://x.example/"]
+)
+async def test_no_redirect_leads_out_of_encryption(
+    location: str, fetch: Fetch, target: Path, mocked: aioresponses
+) -> None:
+    """From https, only https is followed."""
+    mocked.get(re.compile("https://"), status=302, headers={"Location": location}, repeat=True)
+    mocked.get(re.compile("http://"), body=b"no")
+    with pytest.raises(DownloadError):
+        await fetch("https://files.example/export")
+    assert all(url.scheme == "https" for _, url in mocked.requests)
+    assert nothing_is_left(target)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("", id="none"),
+        pytest.param("None", id="a word"),
+        pytest.param("file:///etc/passwd", id="a file of this machine"),
+        pytest.param("ftp://example.com/x", id="another protocol"),
+        pytest.param("http://[half", id="half an address"),
+        pytest.param("https:///x", id="no host"),
+    ],
+)
+async def test_a_link_that_is_none_is_refused(url: str, fetch: Fetch, target: Path) -> None:
+    """Only http(s) addresses are asked for."""
+    with pytest.raises(DownloadError, match=r"^the export's link is no http\(s\) address$"):
+        await fetch(url)
+    assert nothing_is_left(target)
+
+
+@pytest.mark.parametrize("location", ["http://[half", "ftp://127.0.0.1/"])
+async def test_a_redirect_to_nowhere_is_refused(location: str, files: FileServer, fetch: Fetch) -> None:
+    """Where it leads to is checked like the link itself."""
+    files.answers.extend([redirect(location)] * 9)
+    with pytest.raises(DownloadError):
+        await fetch()
+
+
+async def test_a_link_with_spaces_is_quoted(files: FileServer, fetch: Fetch) -> None:
+    """What cannot stand in an address is not sent as it is."""
+    await fetch(files.url("/a b\r\nX-Evil: 1"))
+    (request,) = files.requests
+    assert "X-Evil" not in request.headers
+
+
+async def test_a_server_that_does_not_prove_who_it_is(tmp_path: Path, fetch: Fetch, target: Path) -> None:
+    """Certificates are verified, and trying again is of no use."""
+    pem = tmp_path / "self-signed.pem"
+    pem.write_text(CERTIFICATE + PRIVATE_KEY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    pem.unlink()
+    with FileServer(CONTENT, tls=context) as server:
+        with pytest.raises(DownloadError, match=r"127\.0\.0\.1 does not prove who it is: .*certificate"):
+            await fetch(server.url())
+        assert not server.requests
+    assert nothing_is_left(target)
+
+
+# The file
+
+
+async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) -> None:
+    """The error is the system's own, at once, and what came is taken away."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: File too large$"):
+            await fetch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert nothing_is_left(target)
+
+
+async def test_a_directory_that_is_gone_is_said_in_plain_words(fetch: Fetch, target: Path) -> None:
+    """The file that cannot be made is named."""
+    target.parent.rmdir()
+    with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: No such file or"):
+        await fetch()
+
+
+async def test_a_file_made_meanwhile_is_left_as_it_is(fetch: Fetch, target: Path) -> None:
+    """It is not written over, unless that was asked for."""
+
+    def seen(*_: object) -> None:
+        target.write_text("mine")
+
+    with pytest.raises(DownloadError, match=r"another process makes .*export\.json too"):
+        await fetch(seen=seen)
+    assert target.read_text() == "mine"
+    assert names(target) == ["export.json"]
+    await fetch(seen=seen, overwrite=True)
+    assert target.read_bytes() == CONTENT
+
+
+async def test_what_a_killed_download_left_is_replaced(fetch: Fetch, target: Path, tmp_path: Path) -> None:
+    """Not even a link that was put there is followed."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    target.with_name("export.json.part").symlink_to(victim)
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert not target.is_symlink()
+    assert victim.read_text() == "precious"
+
+
+async def test_two_downloads_of_one_name_do_not_mix(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """The later one has the name; the earlier one is told, and takes nothing away."""
+    files.cuts.append(CUT)
+    other: list[asyncio.Task[int]] = []
+
+    def seen(size: int, _: int | None) -> None:
+        if size == CUT and not other:
+            other.append(asyncio.ensure_future(fetch()))
+
+    with pytest.raises(DownloadError, match="another process makes"):
+        await fetch(seen=seen)
+    await other[0]
+    assert target.read_bytes() == CONTENT
+    assert names(target) == ["export.json"]
+
+
+async def test_a_cancelled_download_leaves_nothing(
+    files: FileServer, fetch: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancellation passes as it is, also while a bad moment is waited out."""
+    monkeypatch.setattr(_download, "RETRIES", Backoff(60, 60))
+    files.cuts.append(CUT)
+    came = asyncio.Event()
+
+    def seen(size: int, _: int | None) -> None:
+        if size == CUT:
+            came.set()
+
+    task = asyncio.ensure_future(fetch(seen=seen))
+    await came.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert nothing_is_left(target)
+
+
+# What is checked before anything is started
+
+
+def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
+    """Nothing is made by looking."""
+    check_target(target, overwrite=False)
+    assert nothing_is_left(target)
+    target.write_text("old")
+    check_target(target, overwrite=True)
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        pytest.param("old.json", r"old\.json exists already; --overwrite replaces it", id="a file"),
+        pytest.param(".", "is a directory", id="a directory"),
+        pytest.param("pipe", "pipe is no regular file", id="a pipe"),
+        pytest.param(
+            "no/where.json", "no/where.json cannot be written: there is no directory .*/no", id="no dir"
+        ),
+        pytest.param("old.json/x", "cannot be written: there is no directory .*", id="a file as directory"),
+        pytest.param("x" * 300, "cannot be written: File name too long", id="a name that is too long"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_path: Path) -> None:
+    """The error says what is wrong, and names the option."""
+    (tmp_path / "old.json").write_text("old")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(click.BadParameter, match=f"{wrong}$") as info:
+        check_target(tmp_path / path, overwrite=False)
+    assert info.value.param_hint == "'--output'"
+
+
+def test_a_directory_of_others_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, and so this is asked of the system."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(click.BadParameter, match=f"you may not write to {target.parent}$"):
+        check_target(target, overwrite=False)
