@@ -13,6 +13,12 @@
 - ``_endings``: how the wait for one task ended: a line of JSON
 - ``_journal``: the file of endings that outlives the process
 - ``_board``: counts, rates and rows; ``_live``: what is seen of them; ``_results``: what is said at the end
+
+The commands that start operations are all made alike, of these:
+
+- ``_operations``: the commands; ``_flags``: their options, read off the operations' signatures
+- ``_running``: one command, from its ids to its exit code; ``_starting``: what it starts
+- ``_saving``: exports to files; ``_download``: one link to one file
 """
 
 from stream_tasks.cli._app import main

@@ -11,6 +11,7 @@ from stream_tasks.cli._completion import completion
 from stream_tasks.cli._demo import demo
 from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._help import epilog
+from stream_tasks.cli._operations import operations
 from stream_tasks.cli._output import complain
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._wait import get, wait
@@ -73,7 +74,7 @@ def commands() -> None:
     """Hold the commands together."""
 
 
-for _command in (completion, demo, doctor, get, serve, wait):
+for _command in (completion, demo, doctor, get, *operations(), serve, wait):
     commands.add_command(_command)
 
 

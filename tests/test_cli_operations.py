@@ -1,0 +1,656 @@
+"""Starting operations from the command line: what is sent, asked, printed and saved."""
+
+import functools
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from commandline import (
+    SECRET,
+    Ended,
+    Terminal,
+    end,
+    on_terminal,
+    plain,
+    run_here,
+    set_environment,
+    start,
+    until,
+)
+from files import FileServer
+
+from stream_tasks import _batches, _operations
+from stream_tasks._backoff import Backoff
+from stream_tasks.cli import _download
+from stream_tasks.cli._app import commands
+from stream_tasks.cli._flags import flags
+from stream_tasks.testing import FakeStream, Fault, TaskFailure
+
+Run: TypeAlias = Callable[..., Ended]
+
+NAMES = (
+    "export_channels",
+    "export_users",
+    "delete_channels",
+    "delete_users",
+    "deactivate_users",
+    "reactivate_users",
+)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeStream]:
+    with FakeStream(api_secret=SECRET) as server:
+        for name in NAMES:
+            server.script_operation(name, times=99, statuses=[])
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, server)
+    monkeypatch.setattr(_download, "RETRIES", Backoff(0.05, 0.05))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return functools.partial(run_here, capsys)
+
+
+@pytest.fixture
+def files() -> Iterator[FileServer]:
+    with FileServer(b'{"exported": true}\n' * 10_000) as server:
+        yield server
+
+
+def starts(server: FakeStream) -> list[Any]:
+    """The bodies of what was started."""
+    return [request.json for request in server.requests if request.method == "POST"]
+
+
+def users(count: int) -> list[str]:
+    return [f"u-{number}" for number in range(count)]
+
+
+def listed(path: Path, ids: list[str]) -> str:
+    path.write_text("# those that left\n\n" + "\n".join(ids) + "\n")
+    return str(path)
+
+
+def lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# Options
+
+
+def test_each_argument_of_an_operation_is_an_option() -> None:
+    """No operation's option is left out, none clashes with another, and each is explained."""
+    for name in NAMES:
+        operation = getattr(_operations, name)
+        _, *arguments = inspect.signature(operation).parameters
+        assert [option.name for option in flags(operation)] == arguments
+        parameters = commands.commands[name.replace("_", "-")].params
+        assert len({parameter.name for parameter in parameters}) == len(parameters)
+        given = [flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)]
+        assert len(set(given)) == len(given)
+        assert all(len(str(option.help)) > 10 for option in flags(operation))
+
+
+@pytest.mark.parametrize(
+    ("args", "body"),
+    [
+        pytest.param(
+            "delete-users jane joe --yes",
+            {"user_ids": ["jane", "joe"]},
+            id="nothing that was not given is sent",
+        ),
+        pytest.param(
+            "delete-users jane --yes --user hard --messages pruning --conversations soft --calls hard --files"
+            " --new-channel-owner-id amy --new-call-owner-id bob",
+            {
+                "user_ids": ["jane"],
+                "user": "hard",
+                "messages": "pruning",
+                "conversations": "soft",
+                "calls": "hard",
+                "files": True,
+                "new_channel_owner_id": "amy",
+                "new_call_owner_id": "bob",
+            },
+            id="users are deleted with all options",
+        ),
+        pytest.param(
+            "delete-channels messaging:a --hard-delete -y",
+            {"cids": ["messaging:a"], "hard_delete": True},
+            id="channels are deleted for good",
+        ),
+        pytest.param(
+            "deactivate-users jane --yes --created-by-id amy --mark-channels-deleted --mark-messages-deleted",
+            {
+                "user_ids": ["jane"],
+                "created_by_id": "amy",
+                "mark_channels_deleted": True,
+                "mark_messages_deleted": True,
+            },
+            id="users are deactivated with all options",
+        ),
+        pytest.param(
+            "reactivate-users jane --created-by-id amy --restore-channels --restore-messages",
+            {
+                "user_ids": ["jane"],
+                "created_by_id": "amy",
+                "restore_channels": True,
+                "restore_messages": True,
+            },
+            id="users are reactivated with all options",
+        ),
+        pytest.param("export-users jane", {"user_ids": ["jane"]}, id="users are exported"),
+        pytest.param(
+            "export-channels messaging:a messaging:b",
+            {"channels": [{"cid": "messaging:a"}, {"cid": "messaging:b"}]},
+            id="channels are exported",
+        ),
+        pytest.param(
+            "export-channels messaging:a --format csv --version v2 --clear-deleted-message-text"
+            " --export-users --include-fields id --include-fields text --include-soft-deleted-channels"
+            " --include-truncated-messages --messages-since 2026-01-31"
+            " --messages-until 2026-02-28T12:30:00+01:00",
+            {
+                "channels": [
+                    {
+                        "cid": "messaging:a",
+                        "messages_since": "2026-01-31T00:00:00+00:00",
+                        "messages_until": "2026-02-28T12:30:00+01:00",
+                    }
+                ],
+                "format": "csv",
+                "version": "v2",
+                "clear_deleted_message_text": True,
+                "export_users": True,
+                "include_fields": ["id", "text"],
+                "include_soft_deleted_channels": True,
+                "include_truncated_messages": True,
+            },
+            id="channels are exported with all options",
+        ),
+    ],
+)
+def test_options_are_sent(args: str, body: dict[str, Any], run: Run, server: FakeStream) -> None:
+    """The command starts its operation with what was given."""
+    assert run(*args.split()).code == 0
+    assert starts(server) == [body]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        pytest.param(["delete-users", "jane", "--user", "harder"], "'harder' is not one of", id="a choice"),
+        pytest.param(["delete-users", ""], "'ID': an id must not be empty", id="an empty id"),
+        pytest.param(["delete-users", "a\udcff"], "an id must be valid Unicode text, not", id="no text"),
+        pytest.param(["delete-channels", "general"], "must be given as type:id, not 'general'", id="no cid"),
+        pytest.param(["export-channels", ":x"], "must be given as type:id, not ':x'", id="half a cid"),
+        pytest.param(
+            ["delete-users", "jane", "--new-call-owner-id", ""],
+            "new_call_owner_id must not be empty",
+            id="an empty option",
+        ),
+        pytest.param(
+            ["export-channels", "a:b", "--messages-since", "yesterday"],
+            "'--messages-since': 'yesterday' is no date",
+            id="no date",
+        ),
+        pytest.param(["export-users"], "no user is named, and there is no id on stdin", id="no ids"),
+        pytest.param(
+            ["export-users", "--from", "/no/such/file"], "/no/such/file: No such file", id="no file"
+        ),
+        pytest.param(
+            ["export-users", "jane", "--output", "x", "--no-wait"],
+            "--output waits for the export",
+            id="no wait",
+        ),
+        pytest.param(
+            ["export-users", "jane", "--overwrite"], "--overwrite is of no use without", id="no output"
+        ),
+        pytest.param(["export-users", "jane", "--output", "/"], "'--output': / is a directory", id="no file"),
+        pytest.param(["reactivate-users", "jane", "--yes"], "No such option", id="nothing to ask"),
+    ],
+)
+def test_wrong_usage(
+    args: list[str], message: str, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It exits with 2, says what is wrong, and sends nothing."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    ended = run(*args)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert not server.requests
+
+
+# Ids and batches
+
+
+def test_a_thousand_users_are_ten_tasks(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """Ids come from a file, comments and blank lines aside, each once; a line of JSON tells of each task."""
+    path = listed(tmp_path / "users.txt", users(1000) + users(10))
+    ended = run("delete-users", "--from", path, "--yes")
+    assert ended.code == 0
+    assert [len(body["user_ids"]) for body in starts(server)] == [100] * 10
+    assert [name for body in starts(server) for name in body["user_ids"]] == users(1000)
+    told = lines(ended.out)
+    assert [outcome["status"] for outcome in told] == ["completed"] * 10
+    assert len(told[0]["result"]) == 100
+    for outcome in told:
+        assert f"Started {outcome['task_id']} for 100 users.\n" in ended.err
+    assert ended.err.count("\n") == 10
+
+
+def test_exports_of_users_are_of_twenty_five(run: Run, server: FakeStream) -> None:
+    """Each operation has its own limit."""
+    assert run("export-users", *users(30), "--quiet").err == ""
+    assert [len(body["user_ids"]) for body in starts(server)] == [25, 5]
+
+
+def test_started_tasks_can_be_waited_for_elsewhere(server: FakeStream) -> None:
+    """With --no-wait, ids come out one a line as they start, and ``wait -`` takes them."""
+    started = end(start("deactivate-users", "-", "--yes", "--no-wait", stdin=-1), "\n".join(users(250)))
+    assert (started.code, started.err) == (0, "")
+    assert len(started.out.splitlines()) == 3
+    assert not [request for request in server.requests if request.method == "GET"]
+    waited = end(start("wait", "-", stdin=-1), started.out)
+    assert waited.code == 0
+    assert {outcome["task_id"] for outcome in lines(waited.out)} == set(started.out.split())
+
+
+def test_started_tasks_as_json(run: Run) -> None:
+    """A line tells what each task is for."""
+    ended = run("deactivate-users", "jane", "joe", "--yes", "--no-wait", "--json")
+    (told,) = lines(ended.out)
+    assert re.fullmatch("[0-9a-f-]{36}", told.pop("task_id"))
+    assert told == {"operation": "deactivate_users", "items": ["jane", "joe"], "result": None}
+
+
+def test_work_that_is_done_at_once(run: Run, server: FakeStream) -> None:
+    """A soft delete of channels has no task to wait for; what failed is told all the same."""
+    ended = run("delete-channels", "a:b", "a:c", "--yes", "--no-wait")
+    assert ended == (0, "", "Done at once: 2 channels.\n")
+    assert run("delete-channels", "a:b", "--yes", "--no-wait", "--quiet") == (0, "", "")
+    server.fail_items("a:c", error="it is frozen")
+    ended = run("delete-channels", "a:b", "a:c", "--yes", "--no-wait", "--json")
+    (told,) = lines(ended.out)
+    assert told["task_id"] is None
+    assert told["result"] == {"a:b": {"status": "ok"}, "a:c": {"status": "error", "error": "it is frozen"}}
+    assert (ended.code, ended.err) == (1, "1 of 2 channels failed:\n  a:c: it is frozen\n")
+    ended = run("delete-channels", "a:b", "a:c", "--yes")
+    assert [outcome["status"] for outcome in lines(ended.out)] == ["completed"]
+    assert (ended.code, ended.err) == (1, "1 of 2 channels failed:\n  a:c: it is frozen\n")
+
+
+def test_no_ids_are_nothing_to_do(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """A file without ids is no error."""
+    ended = run("delete-users", "--from", listed(tmp_path / "users.txt", []), "--yes")
+    assert ended == (0, "", "No ids: there is nothing to start.\n")
+    assert not server.requests
+
+
+# Asking
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["delete-users", "jane", "--user", "hard"], "this deletes 1 user (--user hard)"),
+        (["delete-channels", "a:b", "a:c", "--hard-delete"], "this deletes 2 channels (--hard-delete)"),
+        (["deactivate-users", "jane"], "this deactivates 1 user"),
+    ],
+)
+def test_nothing_is_destroyed_unasked(
+    args: list[str], what: str, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal to ask on, --yes must say that it is meant; nothing is sent."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"y\n")))
+    ended = run(*args)
+    assert ended.code == 2
+    assert f"Error: {what}: with no terminal to ask on, give --yes if that is meant" in ended.err
+    assert not server.requests
+
+
+def test_ids_on_stdin_cannot_answer(server: FakeStream) -> None:
+    """What is read from a pipe is no consent, even if it says so."""
+    ended = end(start("delete-users", "-", stdin=-1), "jane\njoe\ny\n")
+    assert ended.code == 2
+    assert "this deletes 3 users: with no terminal to ask on" in ended.err
+    assert not server.requests
+
+
+class Asked(Terminal):
+    """A command on a terminal that waits for an answer."""
+
+    def __init__(self, *args: str) -> None:
+        super().__init__(*args)
+        until(lambda: "Go on? [y/N]:" in self.shown)
+
+    def answer(self, text: bytes) -> Ended:
+        os.write(self._leader, text)
+        return self.end()
+
+
+def test_yes_on_a_terminal(server: FakeStream) -> None:
+    """It says what is about to happen, to how many, in which app; then it happens."""
+    asked = Asked("delete-users", "jane", "joe", "--user", "hard", "--files")
+    assert "This deletes 2 users (--user hard --files), of the app fake-key." in asked.shown
+    assert not server.requests
+    ended = asked.answer(b"y\n")
+    assert ended.code == 0
+    assert starts(server) == [{"user_ids": ["jane", "joe"], "user": "hard", "files": True}]
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"], ids=["no", "nothing", "Ctrl-D"])
+def test_no_on_a_terminal(answer: bytes, server: FakeStream) -> None:
+    """Anything but yes starts nothing, and exits with 2."""
+    ended = Asked("deactivate-users", "jane").answer(answer)
+    assert ended.code == 2
+    assert plain(ended.out).endswith("Nothing was started.\n")
+    assert not server.requests
+
+
+def test_ctrl_c_on_a_terminal(server: FakeStream) -> None:
+    """An interrupted question exits with 130."""
+    asked = Asked("deactivate-users", "jane")
+    asked.process.send_signal(signal.SIGINT)
+    ended = asked.end()
+    assert ended.code == 130
+    assert not server.requests
+
+
+def test_exports_and_reactivations_do_not_ask(run: Run) -> None:
+    """What destroys nothing just begins."""
+    assert run("export-users", "jane").code == 0
+    assert run("reactivate-users", "jane").code == 0
+
+
+# Failures
+
+
+def test_what_was_not_started_is_said(run: Run, server: FakeStream) -> None:
+    """A refused batch exits with 4 and names all that were not started; the others are waited for."""
+    server.inject(Fault.delay(0))
+    server.inject(Fault.status(400), path="/users/delete")
+    ended = run("delete-users", *users(250), "--yes", "--quiet")
+    assert ended.code == 4
+    assert len(lines(ended.out)) == 1
+    error = "Error: delete_users: the batch of 100 from item 101 on was not started: HTTP 400"
+    assert ended.err.startswith(error)
+    assert ended.err.splitlines()[-151:] == ["# not started: 150 users", *users(250)[100:]]
+
+
+def test_what_may_have_been_started_is_said(run: Run, server: FakeStream) -> None:
+    """A batch whose answer was lost is named apart from those that were surely not started."""
+    server.inject(Fault.reset())
+    ended = run("deactivate-users", *users(130), "--yes", "--no-wait")
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err.splitlines()[-132:] == [
+        "# may or may not have been started: 100 users",
+        *users(100),
+        "# not started: 30 users",
+        *users(130)[100:],
+    ]
+    assert len(starts(server)) == 1
+
+
+def test_nothing_is_waited_for_when_nothing_was_started(run: Run, server: FakeStream) -> None:
+    """A refusal of the first batch is all there is to say."""
+    server.inject(Fault.status(403))
+    ended = run("export-users", "jane")
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err.endswith("# not started: 1 user\njane\n")
+
+
+def test_a_429_is_waited_out(run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no failure, and there is a line about it."""
+    monkeypatch.setattr(_batches, "HOLDS", Backoff(0.05, 0.05))
+    server.inject(Fault.status(429))
+    ended = run("export-users", "jane")
+    assert ended.code == 0
+    assert "Warning: export_users was refused for the rate limit, and is tried again in 0." in ended.err
+    assert len(starts(server)) == 2
+
+
+def test_failed_items_of_completed_tasks_are_said(run: Run, server: FakeStream) -> None:
+    """A completed task may hold failures: each is named, harmless to a terminal, and the code is 1."""
+    server.fail_items("u-7", "u-150", error="not \x1b[31mfound")
+    ended = run("delete-users", *users(200), "--yes", "--quiet")
+    assert ended.code == 1
+    assert ended.err == (
+        "2 of 200 users failed:\n  u-7: not \\u001b[31mfound\n  u-150: not \\u001b[31mfound\n"
+    )
+
+
+def test_failed_tasks_exit_with_1(run: Run, server: FakeStream) -> None:
+    """As with ``wait``."""
+    server.clear()
+    server.script_operation("export_users", statuses=[], error=TaskFailure("disk_full", "no room"))
+    ended = run("export-users", "jane")
+    assert ended.code == 1
+    assert "failed (disk_full): no room" in ended.err
+
+
+def test_time_that_runs_out(run: Run, server: FakeStream) -> None:
+    """It exits with 3 and prints the command that goes on waiting."""
+    server.clear()
+    server.script_operation("export_users", never=True)
+    ended = run("export-users", "jane", "--timeout", "0.2", "--poll-interval", "0")
+    assert ended.code == 3
+    (outcome,) = lines(ended.out)
+    assert f"To go on waiting:\n  stream-tasks wait {outcome['task_id']}\n" in ended.err
+
+
+def test_a_hint_that_would_fill_the_screen(run: Run, server: FakeStream) -> None:
+    """Of many tasks, the ids were told as they started."""
+    server.clear()
+    server.script_operation("export_users", never=True, times=99)
+    ended = run("export-users", *users(1400), "--timeout", "0.2")
+    assert ended.code == 3
+    assert ended.err.endswith("To go on waiting:\n  stream-tasks wait, with the ids that were started\n")
+
+
+def test_ctrl_c_while_starting(server: FakeStream, tmp_path: Path) -> None:
+    """It exits with 130, and says what was started, what may have been, and what was not."""
+    server.inject(Fault.delay(0))
+    server.inject(Fault.hang(), path="/users/deactivate")
+    path = listed(tmp_path / "users.txt", users(250))
+    process = start("deactivate-users", "--from", path, "--yes")
+    until(lambda: len(server.requests) == 2)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert (ended.code, ended.out) == (130, "")
+    first, _, interrupted, *rest = ended.err.splitlines()
+    task_id = first.removeprefix("Started ").removesuffix(" for 100 users.")
+    assert interrupted == "Interrupted; tasks on the server go on."
+    assert rest == [
+        "# may or may not have been started: 100 users",
+        *users(200)[100:],
+        "# not started: 50 users",
+        *users(250)[200:],
+        "To go on waiting:",
+        f"  stream-tasks wait {task_id}",
+    ]
+
+
+def test_ctrl_c_before_anything_was_started(server: FakeStream) -> None:
+    """There is nothing to go on with."""
+    server.inject(Fault.hang())
+    process = start("deactivate-users", "jane", "--yes")
+    until(lambda: server.requests)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert (ended.code, ended.err.splitlines()[-2:]) == (
+        130,
+        ["# may or may not have been started: 1 user", "jane"],
+    )
+
+
+def test_a_reader_that_has_gone(server: FakeStream, tmp_path: Path) -> None:
+    """Nothing more is started when nobody learns of it, and stderr says what was not."""
+    path = listed(tmp_path / "users.txt", users(130))
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("deactivate-users", "--from", path, "--yes", "--no-wait", stdout=writer)
+    os.close(writer)
+    ended = end(process)
+    assert ended.code == 141
+    assert ended.err.splitlines() == ["# not started: 30 users", *users(130)[100:]]
+    assert len(starts(server)) == 1
+
+
+# Saving exports
+
+
+@pytest.fixture
+def exports(server: FakeStream, files: FileServer) -> FakeStream:
+    """Exports that lead to the server of files, each to a link of its own."""
+    server.clear()
+    for number in range(1, 12):
+        server.script_operation(
+            "export_users", statuses=[], result={"url": files.url(f"/{number}?signature=s3cret")}
+        )
+    return server
+
+
+def test_an_export_is_saved(run: Run, exports: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """It is in the file, stdout has what it has without, and no credentials went there."""
+    path = tmp_path / "users.json"
+    ended = run("export-users", "jane", "--output", str(path))
+    assert ended.code == 0
+    assert path.read_bytes() == files.content
+    assert [outcome["result"] for outcome in lines(ended.out)] == [{"url": files.url("/1?signature=s3cret")}]
+    assert ended.err.endswith(f" for 1 user.\nSaved {path} (190.0 kB).\n")
+    (request,) = files.requests
+    assert "Authorization" not in request.headers
+    assert "api_key" not in request.query
+
+
+def test_several_exports_have_numbered_names(
+    run: Run, exports: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """In the order of the ids, so that they sort."""
+    ended = run("export-users", *users(260), "--output", str(tmp_path / "users.json"), "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    names = [f"users-{number:02}.json" for number in range(1, 12)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert sorted(request.path for request in files.requests) == sorted(
+        f"/{number}" for number in range(1, 12)
+    )
+
+
+def test_a_file_that_is_there_is_not_written_over(run: Run, exports: FakeStream, tmp_path: Path) -> None:
+    """Nothing is even started, unless --overwrite is given."""
+    taken = tmp_path / "users-2.json"
+    taken.write_text("mine")
+    args = ("export-users", *users(30), "--output", str(tmp_path / "users.json"))
+    ended = run(*args)
+    assert ended.code == 2
+    assert f"{taken} exists already; --overwrite replaces it" in ended.err
+    assert taken.read_text() == "mine"
+    assert not exports.requests
+    assert run(*args, "--overwrite").code == 0
+    assert taken.read_text() != "mine"
+
+
+def test_a_download_that_fails(run: Run, exports: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """It exits with 4 and says how to get the export nevertheless; the others are saved."""
+    files.answers.extend([404, 404])
+    ended = run("export-users", *users(30), "--output", str(tmp_path / "users.json"))
+    assert ended.code == 4
+    task_id = ended.err.removeprefix("Started ")[:36]
+    assert "Error: 127.0.0.1 answered HTTP 404 Not Found: the link may have expired" in ended.err
+    assert f"The export is still there: stream-tasks get {task_id} tells its link.\n" in ended.err
+    assert "s3cret" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
+    # The link was renewed in between.
+    assert len(exports.polls(task_id)) == 2
+
+
+def test_a_link_that_cannot_be_renewed(
+    run: Run, exports: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """What the server says is told, and the other exports are saved."""
+    files.answers.append(403)
+    exports.inject(Fault.delay(0), times=2, path="/tasks/")
+    exports.inject(Fault.status(401), path="/tasks/")
+    ended = run("export-users", *users(30), "--output", str(tmp_path / "users.json"))
+    assert ended.code == 4
+    assert re.search(r"Error: HTTP 401.*\nThe export is still there: ", ended.err)
+    assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
+
+
+def test_a_download_that_is_cut(run: Run, exports: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """It goes on where it stopped, with a line about it unless that is not wanted."""
+    path = tmp_path / "users.json"
+    files.cuts.append(1000)
+    ended = run("export-users", "jane", "--output", str(path))
+    assert ended.code == 0
+    assert "\nWarning: 127.0.0.1 gave no usable answer (connection reset); trying again.\n" in ended.err
+    assert files.asked("Range") == [None, "bytes=1000-"]
+    files.cuts.append(1000)
+    assert run("export-users", "jane", "--output", str(path), "--overwrite", "--quiet").err == ""
+    assert path.read_bytes() == files.content
+
+
+def test_a_failed_export_has_no_file(run: Run, server: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """The code is that of the task, and the other exports are saved under their own names."""
+    server.clear()
+    server.script_operation("export_users", statuses=[], error=TaskFailure("disk_full", "no room"))
+    server.script_operation("export_users", statuses=[], result={"url": files.url()})
+    ended = run("export-users", *users(30), "--output", str(tmp_path / "users.json"))
+    assert ended.code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
+
+
+def test_progress_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """A bar is drawn while it lasts, and a line remains."""
+    path = tmp_path / "users.json"
+    ended = on_terminal("export-users", "jane", "-o", str(path))
+    assert ended.code == 0
+    shown = plain(ended.out)
+    assert re.search(r"users\.json ━+.*190\.0/190\.0 kB", shown)
+    assert shown.endswith(f"Saved {path} (190.0 kB).\n")
+    assert path.read_bytes() == files.content
+
+
+def test_ctrl_c_while_downloading(
+    exports: FakeStream, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It exits with 130, leaves no half file, and says how to get the export."""
+    files.answers.extend([503] * 99)
+    process = start("export-users", *users(30), "--output", str(tmp_path / "users.json"))
+    until(lambda: files.requests)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert ended.code == 130
+    assert not list(tmp_path.iterdir())
+    assert re.search(
+        r"\nInterrupted\.\nThe export is still there: stream-tasks get [\w-]{36} tells", ended.err
+    )
+    assert len({request.path for request in files.requests}) == 1
+
+
+def test_ctrl_c_while_waiting(server: FakeStream, tmp_path: Path) -> None:
+    """What has not ended is not downloaded."""
+    server.clear()
+    server.script_operation("export_users", never=True)
+    process = start("export-users", "jane", "--output", str(tmp_path / "users.json"))
+    until(lambda: any(request.method == "GET" for request in server.requests))
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert ended.code == 130
+    assert "To go on waiting:\n  stream-tasks wait " in ended.err
+    assert not list(tmp_path.iterdir())
