@@ -517,6 +517,10 @@ def wrong_calls(client: Any, bad: Any) -> Iterator[tuple[str, Callable[[], Any]]
     yield "delete_feed_user_data", lambda: client.delete_feed_user_data(bad)
     yield "export_feed_user_data", lambda: client.export_feed_user_data(bad)
     yield "bulk_image_moderation", lambda: client.bulk_image_moderation(bad)
+    yield "start_in_batches", lambda: client.start_in_batches(bad, ["u"])
+    yield "start_in_batches", lambda: client.start_in_batches(client.delete_users, bad)
+    yield "start_in_batches", lambda: client.start_in_batches(client.delete_users, ["u"], user=bad)
+    yield "start_in_batches", lambda: client.start_in_batches(client.delete_users, [bad])
 
 
 def _itself() -> dict[str, Any]:
