@@ -579,6 +579,26 @@ def test_a_download_that_fails(run: Run, exports: FakeStream, files: FileServer,
     assert len(exports.polls(task_id)) == 2
 
 
+def test_what_a_server_says_steers_no_terminal(
+    run: Run, server: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """Neither a task's id, nor the hint and the error that name it."""
+    server.clear()
+    steering = "\x1b[2J\x9bforged"
+    body = json.dumps({"task_id": steering}).encode()
+    server.inject(Fault.body(body), path="/export/users", times=3)
+    server.add_task(steering, statuses=(), result={"url": files.url()})
+    files.answers.extend([404, 404])
+    shown = [run("export-users", "jane", "--output", str(tmp_path / "users.json"))]
+    shown.append(run("export-users", "jane", "--no-wait"))
+    server.add_task(steering, never=True)
+    shown.append(run("export-users", "jane", "--timeout", "0"))
+    assert [ended.code for ended in shown] == [4, 0, 3]
+    for ended in shown:
+        assert "forged" in ended.err + ended.out
+        assert all(c.isprintable() or c == "\n" for c in ended.out + ended.err), ascii(ended)
+
+
 def test_a_link_that_cannot_be_renewed(
     run: Run, exports: FakeStream, files: FileServer, tmp_path: Path
 ) -> None:

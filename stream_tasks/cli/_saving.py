@@ -83,7 +83,7 @@ async def save(
         try:
             size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
         except DownloadError as error:
-            error.show()
+            click.echo(f"Error: {printable(error.message)}", err=True)
             code = _FAILED
         except StreamException as error:
             complain(error)

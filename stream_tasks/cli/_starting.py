@@ -124,7 +124,7 @@ def hint(tasks: Iterable[StartedTask[Any]]) -> str:
     command = shlex.join(["stream-tasks", "wait", *(str(task.task_id) for task in tasks)])
     if len(command) > _LONGEST_HINT:
         command = "stream-tasks wait, with the ids that were started"
-    return f"To go on waiting:\n  {command}"
+    return printable(f"To go on waiting:\n  {command}")
 
 
 def show_started(job: Job, task: StartedTask[Any], ids: Sequence[str], *, as_json: bool, quiet: bool) -> None:
