@@ -46,7 +46,7 @@ _KINDS: Final = {
         "deletes",
         "channels",
         "Delete channels, each given as type:id.",
-        "stream-tasks delete-channels --from channels.txt --hard-delete --timeout none",
+        "stream-tasks delete-channels --from channels.txt --hard-delete -y",
         asks=True,
     ),
     "delete_users": Kind(
@@ -67,7 +67,7 @@ _KINDS: Final = {
         "reactivates",
         "users",
         "Let deactivated users connect again.",
-        "stream-tasks reactivate-users --from users.txt --no-wait | stream-tasks wait -",
+        "stream-tasks reactivate-users amy joe --no-wait | stream-tasks wait -",
     ),
 }
 

@@ -171,7 +171,7 @@ def get(task_id: str, **connection: Any) -> None:
 def _hint(ctx: click.Context, *, has_journal: bool, uses_stdin: bool) -> str:
     """Tell how to go on."""
     args = _without_secret(ctx.meta[_ARGS])
-    command = shlex.join([*ctx.command_path.split(), *args])
+    command = printable(shlex.join([*ctx.command_path.split(), *args]))
     if len(command) > _LONGEST_HINT:
         command = "the same command again"
     how = "To go on, with the same ids on stdin:" if uses_stdin else "To go on:"
