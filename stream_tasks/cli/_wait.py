@@ -16,7 +16,7 @@ from stream_tasks.cli._help import epilog
 from stream_tasks.cli._ids import read_ids, uses_stdin
 from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._options import connection_options, make_client
-from stream_tasks.cli._output import show_json
+from stream_tasks.cli._output import printable, show_json
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.models import Task
