@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stream_tasks import _json
 from stream_tasks.exceptions import StreamTaskException
@@ -39,7 +39,7 @@ def result_at_once(data: dict[str, Any], result_type: type[T]) -> T:
 
 def result_of(task_id: str, task: Task, kind: type[T]) -> T:
     """Turn a final snapshot into what the wait returns or raises."""
-    if task.is_failed:
+    if task.status == "failed":
         raise StreamTaskException.from_task(task_id, task)
     return decode_result(task.result or {}, kind, task)
 
@@ -51,5 +51,5 @@ def decode_result(payload: dict[str, Any], kind: type[T], task: Task | None) -> 
         StreamDecodeException: It does not fit; it says where.
     """
     if kind is TaskResult:
-        return cast("T", TaskResult(payload, task))
+        return TaskResult(payload, task)  # type: ignore[return-value]
     return _json.structure(payload, kind, path="$.result")

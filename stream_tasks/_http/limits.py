@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any
 
 __all__ = ["Limit"]
 
@@ -24,14 +24,14 @@ class Limit:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        task = cast("Running", asyncio.current_task())
+        task: Any = asyncio.current_task()
         self._ends[task] = self._loop.time() + self.seconds, task.cancelling()
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._sweep)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Make a `TimeoutError` of the cancellation that the limit asked for, and of no other."""
-        task = cast("Running", asyncio.current_task())
+        task: Any = asyncio.current_task()
         end, cancelled = self._ends.pop(task)
         if end < 0 and task.uncancel() <= cancelled and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error

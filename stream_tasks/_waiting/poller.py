@@ -255,8 +255,8 @@ class Poller:
         if watch.ended is not None or watch.place or watch.is_polling or waiter.is_done:
             return False
         now = self.now()
-        if self._pacer.next_at(now) <= now < min(self._due.next_due(), waiter.deadline):
-            self._begin(watch)
+        if self._pacer.next_at(now) <= now < self._due.next_due() and now < waiter.deadline:
+            self._begin(watch, now)
             return True
         self._plan(watch)
         return False
@@ -310,14 +310,14 @@ class Poller:
             if due > now:
                 self._put(watch, due)
                 continue
-            self._begin(watch)
+            self._begin(watch, now)
             watch.has_begun = False
             watch.poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
         self._arm()
 
-    def _begin(self, watch: Watch) -> None:
+    def _begin(self, watch: Watch, now: float) -> None:
         watch.is_polling = True
-        self._pacer.sent(self.now())
+        self._pacer.sent(now)
         for waiter in watch.waiters:
             waiter.polls += 1
 

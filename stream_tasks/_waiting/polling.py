@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stream_tasks._backoff import FLOOR, Backoff
 from stream_tasks.exceptions import (
@@ -202,7 +202,8 @@ class Waiter:
         """Return what a finished wait has come to, or raise it."""
         if self.error is not None:
             raise self.error
-        return cast("Task", self.task)
+        assert self.task is not None  # noqa: S101
+        return self.task
 
     def timed_out(self, now: float) -> StreamWaitTimeoutException:
         """Describe a wait that its deadline ended; the last failure is its cause."""
