@@ -83,7 +83,10 @@ class Poller:
         self._is_closed = False
         self._begun = 0
         self._turns: deque[asyncio.Future[None]] = deque()
-        self.now = self._loop.time
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
 
     async def wait(self, waiter: Waiter, on_update: OnUpdate | None = None) -> Task:
         """Wait for a task's end.
