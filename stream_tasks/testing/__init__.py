@@ -9,10 +9,11 @@ library, the official one, or plain HTTP.
             result = await client.wait_for_task(task_id)
 """
 
+from stream_tasks.testing._clock import VirtualClock
 from stream_tasks.testing._faults import Fault
 from stream_tasks.testing._quota import RateLimitRule
 from stream_tasks.testing._requests import Request
 from stream_tasks.testing._scripts import TaskFailure, TaskScript
 from stream_tasks.testing._server import FakeStream
 
-__all__ = ["FakeStream", "Fault", "RateLimitRule", "Request", "TaskFailure", "TaskScript"]
+__all__ = ["FakeStream", "Fault", "RateLimitRule", "Request", "TaskFailure", "TaskScript", "VirtualClock"]

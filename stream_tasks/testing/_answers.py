@@ -25,12 +25,14 @@ class Answer:
         body: The body, not compressed.
         content_type: The media type of the body.
         headers: Further headers as pairs, so that a name may come twice.
+        task_status: What the task is that this shows, if it shows one.
     """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: HeaderPairs = ()
+    task_status: str | None = None
 
     def under(self, headers: HeaderPairs) -> "Answer":
         """Return this answer with `headers` added, which take the place of its own of the same name."""

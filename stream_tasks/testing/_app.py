@@ -12,6 +12,7 @@ from attrs import evolve
 
 from stream_tasks.testing._answers import Answer, error_answer, json_answer
 from stream_tasks.testing._auth import Credentials
+from stream_tasks.testing._log import RequestLog
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
 from stream_tasks.testing._quota import Quota, RateLimitRule
 from stream_tasks.testing._requests import Request
@@ -24,7 +25,7 @@ _RATE_LIMITS: Final = "/api/v2/rate_limits"
 _PLATFORMS: Final = ("android", "ios", "web", "unity", "unity_desktop", "unity_console", "server_side")
 
 
-class FakeApp:
+class FakeApp(RequestLog):
     """The scripting half of `FakeStream`, which describes the arguments."""
 
     def __init__(
@@ -34,6 +35,7 @@ class FakeApp:
         rate_limit: RateLimitRule | int | None,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__()
         self.api_key = api_key
         self.api_secret = api_secret
         self._clock = clock
@@ -158,6 +160,15 @@ class FakeApp:
         script = TaskScript(statuses, after, None if result is ... else result, error, final, visible_after)
         self._scripts.setdefault(name, deque()).extend([(script, documented)] * times)
 
+    def assert_all_waited(self) -> None:
+        """Demand that the end of each task on the server was seen, by whoever looked.
+
+        Raises:
+            AssertionError: There are others; the message lists them.
+        """
+        __tracebackhide__ = True
+        self._assert_waited(self._tasks.values())
+
     def fail_items(self, *items: str, error: str = "the item could not be processed") -> None:
         """Make these ids or cids fail one by one in the documented results, while their tasks complete."""
         self._failing.update(dict.fromkeys(items, error))
@@ -172,6 +183,9 @@ class FakeApp:
         for endpoint, rule in rules.items():
             self.limit(endpoint, rule)
 
+    def _wall_time(self) -> float:
+        return self._epoch + self._clock()
+
     def _quota(self, endpoint: str) -> Quota:
         if endpoint not in self._quotas:
             self._quotas[endpoint] = Quota(None, self._clock, self._epoch)
@@ -183,7 +197,7 @@ class FakeApp:
         quota = self._quota(endpoint)
         if substitute is not None:
             return substitute.under(quota.admit().headers)
-        refusal = self._credentials.refusal(request)
+        refusal = self._credentials.refusal(request, self._wall_time())
         if refusal is not None:
             return refusal
         admission = quota.admit()
@@ -205,9 +219,9 @@ class FakeApp:
     def _show_task(self, task_id: str) -> Answer:
         task = self._tasks.get(task_id)
         body = None if task is None else task.body(self._clock())
-        if body is None:
+        if task is None or body is None:
             return error_answer(404, f"Can't find task with id {task_id}")
-        return Answer(200, body)
+        return Answer(200, body, task_status=task.status)
 
     def _show_rate_limits(self, query: Mapping[str, str]) -> Answer:
         asked = [name for name in _PLATFORMS if query.get(name) == "true"] or ["server_side"]
@@ -224,13 +238,13 @@ class FakeApp:
         if wrong:
             message = f"{operation.endpoint} failed with error: {'; '.join(wrong.values())}"
             return error_answer(400, message, fields=wrong)
-        start = Start(body, names, self._failing, self._epoch + self._clock())
+        start = Start(body, names, self._failing, self._wall_time())
         at_once = operation.at_once(start)
         if at_once is not None:
             return json_answer(operation.success, {**operation.echo(start), **at_once})
         task_id = str(uuid.uuid4())
         script = self._next_script(operation, start)
-        self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch)
+        self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch, operation.name)
         return json_answer(operation.success, {**operation.echo(start), "task_id": task_id})
 
     def _next_script(self, operation: Operation, start: Start) -> TaskScript:

@@ -37,8 +37,8 @@ class Credentials:
         self._secret = secret.encode()
         self._verified: dict[str, Mapping[str, Any]] = {}
 
-    def refusal(self, request: Request) -> Answer | None:
-        """Return the 401 that this request deserves, or None when it may pass."""
+    def refusal(self, request: Request, now: float) -> Answer | None:
+        """Return the 401 that this request deserves at this Unix time, or None when it may pass."""
         if request.query.get("api_key") != self._key:
             return error_answer(401, "api_key is missing or not known", code=_UNSUITABLE_KEY)
         if request.headers.get("stream-auth-type") != "jwt":
@@ -54,7 +54,7 @@ class Credentials:
                 return error_answer(401, "the token's signature does not fit", code=_BAD_SIGNATURE)
             except jwt.InvalidTokenError:
                 return error_answer(401, "the token cannot be read", code=_UNAUTHENTICATED)
-        return _untimely(claims, time.time())
+        return _untimely(claims, now)
 
     def _verify(self, token: str) -> Mapping[str, Any]:
         # PyJWT warns about short secrets wherever it checks a signature. The caller chose the secret.
@@ -78,6 +78,7 @@ class Credentials:
 def _untimely(claims: Mapping[str, Any], now: float) -> Answer | None:
     if claims.get("exp", now) < now - _LEEWAY:
         return error_answer(401, "the token has expired", code=_EXPIRED)
+    now = max(now, time.time())  # a clock that stands still must not make new tokens future ones
     if claims.get("nbf", now) > now + _LEEWAY:
         return error_answer(401, "the token is not valid yet", code=_NOT_YET)
     if claims.get("iat", now) > now + _LEEWAY:

@@ -119,11 +119,15 @@ class PlannedFault:
         times: To how many requests; `math.inf` for all of them.
         path: A part of the raw paths it is for; None for any.
         task_id: The task whose polls it is for; None for any request.
+        until: When it is over, in seconds of the server's clock.
     """
 
-    def __init__(self, fault: Fault, times: float, path: str | None, task_id: str | None) -> None:
+    def __init__(
+        self, fault: Fault, times: float, path: str | None, task_id: str | None, until: float
+    ) -> None:
         self.fault = fault
         self.left = times
+        self.until = until
         self._path = path
         self._task_id = task_id
 

@@ -27,6 +27,7 @@ class Request:
         status: The HTTP status answered, or None while there is no answer and when the connection was cut.
         at: When it arrived, in seconds of the server's clock.
         has_bad_json: Whether there was a body that was not JSON.
+        task_status: What the task was that the answer showed, if it did.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Request:
     status: int | None
     at: float
     has_bad_json: bool = False
+    task_status: str | None = None
 
 
 def read_request(request: web.BaseRequest, body: bytes, at: float) -> Request:

@@ -96,15 +96,19 @@ class FakeTask:
         script: How it comes along.
         now: The moment it begins, in seconds of the server's clock.
         epoch: The Unix time, in seconds, at which that clock shows zero.
+        origin: The operation that started it, or None.
     """
 
-    def __init__(self, task_id: str, script: TaskScript, now: float, epoch: float) -> None:
+    def __init__(
+        self, task_id: str, script: TaskScript, now: float, epoch: float, origin: str | None = None
+    ) -> None:
         self.task_id = task_id
         self.script = script
+        self.origin = origin
+        self.status = script.status(0, 0.0)[0]
         self._created = self._updated = now
         self._epoch = epoch
         self._polls = 0
-        self._status = script.status(0, 0.0)[0]
         self._encoded: bytes | None = None
 
     def rewrite(self, script: TaskScript) -> None:
@@ -120,8 +124,8 @@ class FakeTask:
             return None
         status, since = self.script.status(self._polls, elapsed)
         self._polls += 1
-        if status != self._status:
-            self._status = status
+        if status != self.status:
+            self.status = status
             self._updated = now if since is None else self._created + since
             self._encoded = None
         if self._encoded is not None:
@@ -134,14 +138,14 @@ class FakeTask:
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "task_id": self.task_id,
-            "status": self._status,
+            "status": self.status,
             "created_at": int((self._epoch + self._created) * _NANOSECONDS),
             "updated_at": int((self._epoch + self._updated) * _NANOSECONDS),
             "duration": "0.10ms",
         }
-        if self._status == "completed" and self.script.result is not None:
+        if self.status == "completed" and self.script.result is not None:
             result = self.script.result
             fields["result"] = result(self._polls) if callable(result) else result
-        if self._status == "failed" and self.script.error is not None:
+        if self.status == "failed" and self.script.error is not None:
             fields["error"] = self.script.error
         return fields

@@ -3,19 +3,18 @@
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from aiohttp import web
-from attrs import evolve, frozen
+from attrs import frozen
 
 from stream_tasks.testing._answers import error_answer
 from stream_tasks.testing._app import FakeApp
+from stream_tasks.testing._clock import ServerLoop, now
 from stream_tasks.testing._faults import Fault, PlannedFault
 from stream_tasks.testing._quota import RateLimitRule
 from stream_tasks.testing._requests import Request, read_request
@@ -47,7 +46,8 @@ class FakeStream(FakeApp):
         host: The address to listen on.
         port: The port to listen on; 0 for any free one.
         rate_limit: The rule for looking at tasks, or a number of calls a minute; None for no limit.
-        clock: The time in seconds for tasks, windows and the log; tests may move it by hand.
+        clock: The time in seconds for tasks, windows and the log; by default that of a `VirtualClock` while
+            one runs, else the real one.
 
     Attributes:
         api_key: The key that requests must name.
@@ -63,10 +63,9 @@ class FakeStream(FakeApp):
         host: str = "127.0.0.1",
         port: int = 0,
         rate_limit: RateLimitRule | int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = now,
     ) -> None:
         super().__init__(api_key, api_secret, rate_limit, clock)
-        self.requests: list[Request] = []
         self._faults: list[PlannedFault] = []
         self._host = host
         self._port = port
@@ -89,26 +88,40 @@ class FakeStream(FakeApp):
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables with which clients that are given nothing find this server."""
+        return {
+            "STREAM_API_KEY": self.api_key,
+            "STREAM_API_SECRET": self.api_secret,
+            "STREAM_BASE_URL": self.url,
+        }
+
     def inject(
-        self, fault: Fault, times: float = 1, *, path: str | None = None, task_id: str | None = None
+        self,
+        fault: Fault,
+        times: float | None = None,
+        *,
+        seconds: float = math.inf,
+        path: str | None = None,
+        task_id: str | None = None,
     ) -> None:
         """Let the next requests that match meet a fault; faults strike in the order given.
 
         Args:
             fault: What happens to them.
-            times: To how many of them; `math.inf` for all.
+            times: To how many of them; `math.inf` for all. By default one, or all of those within `seconds`.
+            seconds: For how long from now.
             path: A part of the raw paths it is for; None for any.
             task_id: The task whose polls it is for; None for any request.
         """
-        self._faults.append(PlannedFault(fault, times, path, task_id))
+        if times is None:
+            times = 1 if seconds == math.inf else math.inf
+        self._faults.append(PlannedFault(fault, times, path, task_id, self._clock() + seconds))
 
     def heal(self) -> None:
         """Call off the faults that have not struck yet."""
         self._faults.clear()
-
-    def polls(self, task_id: str) -> list[Request]:
-        """Return the requests that looked at a task, in order of arrival."""
-        return [request for request in self.requests if request.task_id == task_id]
 
     def clear(self) -> None:
         """Forget everything but the rules: tasks, scripts, failing items, faults, the log, what was spent."""
@@ -177,15 +190,18 @@ class FakeStream(FakeApp):
         self._leave_thread()
 
     def _run(self, started: "Future[Callable[[], object]]") -> None:
+        loop = ServerLoop()
+
         async def serve() -> None:
-            loop = asyncio.get_running_loop()
             ended = asyncio.Event()
             async with self:
                 started.set_result(partial(loop.call_soon_threadsafe, ended.set))
                 await ended.wait()
+                loop.is_awaited = True  # what a stop waits for must come
 
         try:
-            asyncio.run(serve())
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(serve())
         except Exception as error:  # noqa: BLE001 - the thread that waits raises it
             started.set_exception(error)
 
@@ -201,8 +217,8 @@ class FakeStream(FakeApp):
         fault = self._next_fault(request)
         if fault is None:
             answer = too_large or self._answer(request)
-            self._note(place, request, answer.status)
-            return respond(http, answer)
+            self._note(place, request, answer)
+            return respond(http, answer, self._wall_time())
         if fault.pause and not await _pause(fault.pause, stopping):
             return reset(http)
         if fault.breaks == "reset":
@@ -210,11 +226,12 @@ class FakeStream(FakeApp):
         answer = fault.answer if fault.answer and not fault.metered else self._answer(request, fault.answer)
         answer = answer.under(fault.overrides)
         if fault.breaks == "cut":
-            return await cut(http, answer)
-        self._note(place, request, answer.status)
-        return respond(http, answer)
+            return await cut(http, answer, self._wall_time())
+        self._note(place, request, answer)
+        return respond(http, answer, self._wall_time())
 
     def _next_fault(self, request: Request) -> Fault | None:
+        self._faults = [planned for planned in self._faults if request.at < planned.until]
         planned = next((planned for planned in self._faults if planned.is_for(request)), None)
         if planned is None:
             return None
@@ -222,12 +239,6 @@ class FakeStream(FakeApp):
         if planned.left <= 0:
             self._faults.remove(planned)
         return planned.fault
-
-    def _note(self, place: int, request: Request, status: int) -> None:
-        # The log may have been cleared since, even by another thread just now.
-        with suppress(IndexError):
-            if self.requests[place] is request:
-                self.requests[place] = evolve(request, status=status)
 
 
 async def _pause(seconds: float, stopping: asyncio.Future[None]) -> bool:

@@ -2,6 +2,8 @@
 
 import socket
 import struct
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -13,19 +15,19 @@ __all__ = ["cut", "reset", "respond"]
 _WORTH_GZIP: Final = 1024  # bytes
 
 
-def respond(http: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Return the whole answer, compressed if that is worth it."""
+def respond(http: web.BaseRequest, answer: Answer, now: float) -> web.StreamResponse:
+    """Return the whole answer, compressed if that is worth it; `now` is the Unix time that it tells."""
     response = web.Response(status=answer.status, body=answer.body)
-    _add_headers(response, answer)
+    _add_headers(response, answer, now)
     if len(answer.body) > _WORTH_GZIP and "gzip" in http.headers.get("Accept-Encoding", ""):
         response.enable_compression(web.ContentCoding.gzip)
     return response
 
 
-async def cut(http: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Send half of an answer whose whole length was promised, and close the connection."""
+async def cut(http: web.BaseRequest, answer: Answer, now: float) -> web.StreamResponse:
+    """Send half of an answer whose whole length was promised, and close the connection; see `respond`."""
     response = web.StreamResponse(status=answer.status)
-    _add_headers(response, answer)
+    _add_headers(response, answer, now)
     response.content_length = len(answer.body)
     await response.prepare(http)
     await response.write(answer.body[: len(answer.body) // 2])
@@ -44,9 +46,15 @@ def reset(http: web.BaseRequest) -> web.StreamResponse:
     return web.Response()  # never sent: aiohttp finds the connection gone
 
 
-def _add_headers(response: web.StreamResponse, answer: Answer) -> None:
+def _add_headers(response: web.StreamResponse, answer: Answer, now: float) -> None:
     response.content_type = answer.content_type
+    response.headers["Date"] = _date(int(now))
     for name in {name for name, _ in answer.headers}:
         response.headers.popall(name, None)
     for name, value in answer.headers:
         response.headers.add(name, value)
+
+
+@lru_cache(maxsize=8)
+def _date(now: int) -> str:
+    return formatdate(now, usegmt=True)

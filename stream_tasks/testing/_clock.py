@@ -1,0 +1,215 @@
+"""A clock that waits for nobody: an hour passes as soon as all have nothing to do but to wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from stream_tasks import _loop_thread
+from stream_tasks.testing._threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from selectors import BaseSelector
+
+__all__ = ["ServerLoop", "VirtualClock", "now"]
+
+_SETTLE: Final = 1e-4  # seconds in which what is on its way arrives
+_AGAIN: Final = 1e-3  # seconds until the last one looks again for who is at work
+_SELDOM: Final = 0.02  # the same for the others, which need not
+
+_run_once = cast("Any", asyncio.BaseEventLoop)._run_once  # noqa: SLF001 - each loop passes here
+_active: VirtualClock | None = None
+_ahead = 0.0  # seconds by which virtual clocks have moved time
+
+
+def now() -> float:
+    """Return the time in seconds from any start; virtual while a `VirtualClock` runs, and never less."""
+    clock = _active
+    return time.monotonic() + _ahead if clock is None else clock._now  # noqa: SLF001 - the same module
+
+
+class ServerLoop(asyncio.SelectorEventLoop):
+    """A loop for whose sake time need not pass, unless it says so."""
+
+    is_awaited = False
+
+
+class VirtualClock:
+    """A clock that jumps from one timer to the next whenever everything waits.
+
+    While it runs, all event loops of the process go by it: the test's own, the blocking client's and the
+    server's. So do the time-outs, deadlines and pauses on them, and the times that `FakeStream` tells.
+    Time stands still while code runs or a request is under way, and jumps when all loops are idle and no
+    other thread is at work. ``time.time``, ``time.monotonic`` and ``time.sleep`` keep the real time.
+
+    Used with ``with``, also around ``async`` code. Loops must be asyncio's own selector loops: uvloop's
+    keep the real time. One clock can run at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = self._began = now()
+        self._is_running = False
+        self._sleepers: dict[asyncio.AbstractEventLoop, _Sleeper] = {}
+        self._resting: set[_Sleeper] = set()
+        self._threads = Threads()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.elapsed:g} s{'' if self._is_running else ', stopped'}>"
+
+    @property
+    def elapsed(self) -> float:
+        """The seconds that have passed on it."""
+        return self._now - self._began
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass by hand, for blocking code that has a loop of its own.
+
+        Args:
+            seconds: How much.
+
+        Raises:
+            ValueError: `seconds` is negative or no finite number.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds must be a finite number of at least 0, not {seconds!r}")
+        with self._lock:
+            self._jump(self._now + seconds)
+
+    def __enter__(self) -> Self:
+        global _active  # noqa: PLW0603 - one for the process
+        if _active is not None:
+            raise RuntimeError("another virtual clock runs already")
+        self._now = self._began = now()
+        self._is_running = True
+        _active = self
+        cast("Any", asyncio.BaseEventLoop)._run_once = _run_once_in_virtual_time  # noqa: SLF001
+        self._new_loop, _loop_thread.new_loop = _loop_thread.new_loop, _loop_thread._Loop  # noqa: SLF001 - not uvloop
+        with suppress(RuntimeError):  # there may be none; all others come to it in their next turn
+            self.adopt(asyncio.get_running_loop())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _active, _ahead  # noqa: PLW0603 - one for the process
+        cast("Any", asyncio.BaseEventLoop)._run_once = _run_once  # noqa: SLF001
+        _loop_thread.new_loop = self._new_loop
+        with self._lock:
+            self._is_running = False
+            _ahead = self._now - time.monotonic()
+            _active = None
+            for sleeper in self._sleepers.values():
+                sleeper.leave()
+            self._sleepers.clear()
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a loop, in whose thread this is called, go by this clock."""
+        if loop not in self._sleepers:
+            with self._lock:
+                if self._is_running:
+                    self._sleepers[loop] = _Sleeper(loop, self)
+
+    def rest(self, sleeper: _Sleeper, due: float) -> list[Any]:
+        """Return what a loop finds ready, at the latest when its time is `due`."""
+        with self._lock:
+            sleeper.due = due
+            self._resting.add(sleeper)
+        try:
+            while self._is_running and self._now < due:
+                pause = self._pass_time()
+                ready = sleeper.ready(pause)
+                if ready:
+                    return ready
+            return []
+        finally:
+            with self._lock:
+                self._resting.discard(sleeper)
+
+    def _pass_time(self) -> float:
+        """Jump to the next timer if everyone waits for it; return how long to look for other work."""
+        with self._lock:
+            due = min((sleeper.due for sleeper in self._resting), default=math.inf)
+            if due == math.inf or not any(sleeper.is_awaited() for sleeper in self._resting):
+                return _SELDOM
+            if not self._is_quiet():
+                return _AGAIN
+            time.sleep(_SETTLE)
+            if not self._is_quiet():
+                return _AGAIN
+            self._jump(due)
+            return 0
+
+    def _is_quiet(self) -> bool:
+        resting = {sleeper.thread for sleeper in self._resting}
+        loops = {s.thread for loop, s in self._sleepers.items() if loop.is_running()}
+        return not any(sleeper.ready(0) for sleeper in self._resting) and not self._threads.at_work(
+            resting, loops
+        )
+
+    def _jump(self, to: float) -> None:
+        self._now = max(self._now, to)
+        for sleeper in self._resting:
+            if sleeper.due <= self._now:
+                sleeper.wake()
+
+
+class _Sleeper:
+    """What stands between a loop and its selector."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: VirtualClock) -> None:
+        self.thread = threading.get_ident()
+        self.due = math.inf
+        self._loop = loop
+        self._clock = clock
+        self._selector: BaseSelector = cast("Any", loop)._selector  # noqa: SLF001 - the one way to its sleep
+        self.ready: Callable[[float | None], list[Any]] = self._selector.select
+        self._since = loop.time() - now()
+        loop.time = self._time  # type: ignore[method-assign]
+        self._selector.select = self._select
+
+    def _time(self) -> float:
+        return self._since + now()
+
+    def _select(self, timeout: float | None = None) -> list[Any]:
+        self.thread = threading.get_ident()
+        ready = self.ready(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if timeout is None:
+            return self._clock.rest(self, math.inf)
+        at = self._time() + timeout
+        due = at - self._since
+        while self._since + due <= at:  # a timer fires when its time is over, however little
+            due += math.ulp(max(at, due))
+        return self._clock.rest(self, due)
+
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for something on this loop."""
+        if isinstance(self._loop, _loop_thread._Loop):  # noqa: SLF001 - between calls it has nothing to do
+            return bool(asyncio.all_tasks(self._loop))
+        return not isinstance(self._loop, ServerLoop) or self._loop.is_awaited
+
+    def wake(self) -> None:
+        """Let the loop look at the clock."""
+        with suppress(RuntimeError):  # it may have been closed
+            self._loop.call_soon_threadsafe(_nothing)
+
+    def leave(self) -> None:
+        """Give the loop its own selector back; its time goes on from where it is."""
+        del self._selector.select
+        self.wake()
+
+
+def _nothing() -> None:
+    """Be something to do."""
+
+
+def _run_once_in_virtual_time(loop: asyncio.AbstractEventLoop) -> None:
+    clock = _active
+    if clock is not None:
+        clock.adopt(loop)
+    _run_once(loop)

@@ -1,0 +1,117 @@
+"""What the server was asked, and what a test may demand of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from attrs import evolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_tasks.testing._answers import Answer
+    from stream_tasks.testing._requests import Request
+    from stream_tasks.testing._scripts import FakeTask
+
+__all__ = ["RequestLog"]
+
+_FINAL: Final = frozenset({"completed", "failed"})
+_TOLERANCE: Final = 0.01  # seconds that the travel of two requests may differ
+
+
+class RequestLog:
+    """The remembering half of `FakeStream`.
+
+    Attributes:
+        requests: What was asked, in order of arrival.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def polls(self, task_id: str) -> list[Request]:
+        """Return the requests that looked at a task, in order of arrival."""
+        return [request for request in self.requests if request.task_id == task_id]
+
+    def assert_polled(self, task_id: str, times: int | None = None, *, at_most: int | None = None) -> None:
+        """Demand that a task was looked at.
+
+        Args:
+            task_id: The task.
+            times: How often exactly; None for at least once.
+            at_most: How often at the most.
+
+        Raises:
+            AssertionError: It was not; the message lists the polls.
+        """
+        __tracebackhide__ = True
+        polls = self.polls(task_id)
+        if times is not None and len(polls) != times:
+            wrong = f"not {_times(times)}"
+        elif at_most is not None and len(polls) > at_most:
+            wrong = f"more than {_times(at_most)}"
+        elif times is None and at_most is None and not polls:
+            wrong = "not once"
+        else:
+            return
+        raise AssertionError(
+            f"task {task_id!r} was polled {_times(len(polls))}, {wrong}{self._listed(polls)}"
+        )
+
+    def assert_never_faster_than(self, seconds: float, *, task_id: str | None = None) -> None:
+        """Demand that no task was looked at twice within less than so many seconds.
+
+        The last look that a client takes just before its deadline may come sooner, and counts, too.
+
+        Args:
+            seconds: The least time between two polls of one task.
+            task_id: The task; None for each of them.
+
+        Raises:
+            AssertionError: One was; the message lists its polls.
+        """
+        __tracebackhide__ = True
+        asked = dict.fromkeys(request.task_id for request in self.requests if request.task_id is not None)
+        for each in asked if task_id is None else [task_id]:
+            polls = self.polls(each)
+            for earlier, later in pairwise(polls):
+                gap = later.at - earlier.at
+                if gap < seconds - _TOLERANCE:
+                    raise AssertionError(
+                        f"task {each!r} was polled again after {gap:.3f} s, sooner than {seconds:g} s"
+                        f"{self._listed(polls)}"
+                    )
+
+    def _assert_waited(self, tasks: Iterable[FakeTask]) -> None:
+        __tracebackhide__ = True
+        ended = {request.task_id for request in self.requests if request.task_status in _FINAL}
+        every = list(tasks)
+        left = [task for task in every if task.task_id not in ended]
+        if left:
+            lines = "".join(f"\n  {task.task_id!r}{self._story(task)}" for task in left)
+            raise AssertionError(f"{len(left)} of {len(every)} tasks were not waited for:{lines}")
+
+    def _story(self, task: FakeTask) -> str:
+        origin = f", started by {task.origin}" if task.origin else ""
+        polls = self.polls(task.task_id)
+        last = f", the last time {self._line(polls[-1])}" if polls else ""
+        return f"{origin}: polled {_times(len(polls))}{last}"
+
+    def _listed(self, polls: list[Request]) -> str:
+        return "".join(["" if not polls else ":", *(f"\n  {self._line(poll)}" for poll in polls)])
+
+    def _line(self, poll: Request) -> str:
+        answer = "no answer" if poll.status is None else f"{poll.status} {poll.task_status or ''}".rstrip()
+        return f"at {poll.at - self.requests[0].at:.3f} s: {answer}"
+
+    def _note(self, place: int, request: Request, answer: Answer) -> None:
+        # The log may have been cleared since, even by another thread just now.
+        with suppress(IndexError):
+            if self.requests[place] is request:
+                self.requests[place] = evolve(request, status=answer.status, task_status=answer.task_status)
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
