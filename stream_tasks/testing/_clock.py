@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from stream_tasks import _loop_thread
-from stream_tasks.testing._threads import Threads
+from stream_tasks.testing._threads import Threads, running_loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +90,10 @@ class VirtualClock:
         _active = self
         cast("Any", asyncio.BaseEventLoop)._run_once = _run_once_in_virtual_time  # noqa: SLF001
         self._new_loop, _loop_thread.new_loop = _loop_thread.new_loop, _loop_thread._Loop  # noqa: SLF001 - not uvloop
-        with suppress(RuntimeError):  # there may be none; all others come to it in their next turn
+        with suppress(RuntimeError):  # there may be none
             self.adopt(asyncio.get_running_loop())
+        for loop in running_loops():
+            _stir(loop)  # it is adopted in its next turn
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -195,8 +197,7 @@ class _Sleeper:
 
     def wake(self) -> None:
         """Let the loop look at the clock."""
-        with suppress(RuntimeError):  # it may have been closed
-            self._loop.call_soon_threadsafe(_nothing)
+        _stir(self._loop)
 
     def leave(self) -> None:
         """Give the loop its own selector back; its time goes on from where it is."""
@@ -204,8 +205,10 @@ class _Sleeper:
         self.wake()
 
 
-def _nothing() -> None:
-    """Be something to do."""
+def _stir(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a loop take a turn."""
+    with suppress(RuntimeError):  # it may have been closed
+        loop.call_soon_threadsafe(lambda: None)
 
 
 def _run_once_in_virtual_time(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import sys
 import threading
@@ -12,12 +13,24 @@ from typing import TYPE_CHECKING, Final
 from stream_tasks import _loop_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
+    from types import FrameType
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "running_loops"]
 
 _STILL: Final = 0.25  # seconds after which a thread that has not moved is taken to wait
 _HANDOVERS: Final = frozenset(str(module.__file__) for module in (threading, queue, futures, _loop_thread))
+
+
+def running_loops() -> Iterator[asyncio.AbstractEventLoop]:
+    """Yield asyncio's event loops that run in any thread."""
+    for frame in sys._current_frames().values():  # noqa: SLF001 - documented, despite its name
+        place: FrameType | None = frame
+        while place is not None:
+            if place.f_code is asyncio.BaseEventLoop.run_forever.__code__:
+                yield place.f_locals["self"]
+            place = place.f_back
 
 
 class Threads:

@@ -1,0 +1,300 @@
+"""Under a virtual clock nobody waits, and everything else is as it would be."""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
+
+import anyio
+import jwt
+import pytest
+
+from stream_tasks import AsyncStream, Stream, StreamApiException, StreamWaitTimeoutException, Task
+from stream_tasks._loop_thread import new_loop
+from stream_tasks.testing import FakeStream, Fault, RateLimitRule, VirtualClock
+
+HOUR = 3600.0
+
+
+def spin(seconds: float = 0.02) -> None:
+    """Be at work."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_an_hour_of_a_blocking_client(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A time-out of an hour is exact, and over at once."""
+    task_id = fake_stream.add_task(never=True)
+    with pytest.raises(StreamWaitTimeoutException) as caught:
+        stream_client.wait_for_task(task_id, 60, HOUR)
+    assert caught.value.elapsed == pytest.approx(HOUR, abs=0.05)
+    assert caught.value.reason == "still_running"
+    assert virtual_clock.elapsed == pytest.approx(HOUR, abs=0.05)
+    fake_stream.assert_polled(task_id, 61)
+    fake_stream.assert_never_faster_than(59)
+
+
+async def test_an_hour_of_an_asynchronous_client(
+    fake_stream: FakeStream, async_stream_client: AsyncStream, virtual_clock: VirtualClock
+) -> None:
+    """The loop of the test goes by the clock, too."""
+    task_id = fake_stream.add_task(never=True)
+    with pytest.raises(StreamWaitTimeoutException) as caught:
+        await async_stream_client.wait_for_task(task_id, 60, HOUR)
+    assert caught.value.elapsed == pytest.approx(HOUR, abs=0.05)
+    assert virtual_clock.elapsed == pytest.approx(HOUR, abs=0.05)
+    fake_stream.assert_polled(task_id, 61)
+
+
+async def test_client_and_server_on_one_loop() -> None:
+    """A clock that begins inside a running loop moves what is on it."""
+    with VirtualClock() as clock:
+        async with (
+            FakeStream() as server,
+            AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client,
+        ):
+            task = (await client.wait_for_task(server.add_task(after=90), timeout=HOUR)).task
+        assert task.updated_at - task.created_at == timedelta(seconds=90)
+        assert clock.elapsed == pytest.approx(90)
+
+
+def test_waits_in_many_threads(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """Time passes for all threads alike, and only as far as the first of them waits."""
+    ends = range(10, 60, 10)
+
+    def wait(after: int) -> float:
+        stream_client.wait_for_task(fake_stream.add_task(after=after), 2, HOUR)
+        return virtual_clock.elapsed
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(wait, ends)) == pytest.approx(ends, abs=4)
+
+
+async def test_pacing_goes_by_the_clock(
+    fake_stream: FakeStream, async_stream_client: AsyncStream, virtual_clock: VirtualClock
+) -> None:
+    """Windows end by virtual time, and the client knows when."""
+    fake_stream.rate_limit = 30
+    ids = [fake_stream.add_task(statuses=()) for _ in range(75)]
+    outcomes = await async_stream_client.wait_for_tasks(ids, timeout=HOUR)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert 60 < virtual_clock.elapsed < 240
+    assert {request.status for request in fake_stream.requests} == {200}
+
+
+async def test_dates_agree(
+    fake_stream: FakeStream, async_stream_client: AsyncStream, virtual_clock: VirtualClock
+) -> None:
+    """The dates in headers and payloads are those of the clock."""
+    fake_stream.rate_limit = RateLimitRule(30, window=60)
+    begin = time.time()
+    await asyncio.sleep(HOUR)
+    response = await async_stream_client.get_task(fake_stream.add_task())
+    now = begin + HOUR
+    assert parsedate_to_datetime(response.headers["Date"]).timestamp() == pytest.approx(now, abs=5)
+    assert response.data.created_at.timestamp() == pytest.approx(now, abs=5)
+    assert response.rate_limit is not None
+    assert response.rate_limit.reset.timestamp() == pytest.approx(now + 60, abs=5)
+    assert response.rate_limit.reset_in == pytest.approx(60, abs=2)
+
+
+async def test_tokens_grow_old(fake_stream: FakeStream, virtual_clock: VirtualClock) -> None:
+    """A token that expires in ten minutes has expired an hour later."""
+    token = jwt.encode({"exp": int(time.time()) + 600}, fake_stream.api_secret)
+    async with AsyncStream(fake_stream.api_key, token=token, base_url=fake_stream.url) as client:
+        task_id = fake_stream.add_task()
+        await client.get_task(task_id)
+        await asyncio.sleep(HOUR)
+        with pytest.raises(StreamApiException, match="expired"):
+            await client.get_task(task_id)
+
+
+def test_hanging_requests_take_their_time(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A late answer takes the server's time, a hanging one the client's."""
+    task_id = fake_stream.add_task()
+    fake_stream.inject(Fault.delay(20))
+    stream_client.get_task(task_id)
+    assert virtual_clock.elapsed == pytest.approx(20)
+    fake_stream.inject(Fault.hang())
+    stream_client.wait_for_task(task_id, timeout=HOUR)
+    assert virtual_clock.elapsed == pytest.approx(20 + 30, abs=5)
+
+
+def test_outages_end_by_the_clock(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A fault can last for a time, during which it strikes everything."""
+    fake_stream.inject(Fault.html(503), seconds=300)
+    task_id = fake_stream.add_task(statuses=())
+    stream_client.wait_for_task(task_id, timeout=HOUR)
+    *struck, last = fake_stream.polls(task_id)
+    assert {poll.status for poll in struck} == {503}
+    assert last.status == 200
+    assert 300 <= virtual_clock.elapsed < 330
+
+
+def test_time_stands_still_during_callbacks(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """What a caller's thread does for a client takes no time; what it waits for there does."""
+    took = []
+
+    def look(task: Task) -> None:
+        begin = virtual_clock.elapsed
+        spin()
+        took.append(virtual_clock.elapsed - begin)
+        if task.is_final:
+            stream_client.wait_for_task(fake_stream.add_task(after=50), timeout=HOUR)
+            took.append(virtual_clock.elapsed - begin)
+
+    stream_client.wait_for_task(fake_stream.add_task(), timeout=HOUR, on_update=look)
+    assert took == pytest.approx([0, 0, 0, 50], abs=1)
+
+
+async def test_time_stands_still_while_threads_are_at_work(virtual_clock: VirtualClock) -> None:
+    """A timer does not overtake a thread that computes, whoever started it."""
+    async with asyncio.timeout(1):
+        await asyncio.to_thread(spin)
+        await anyio.to_thread.run_sync(spin)
+    assert virtual_clock.elapsed == 0
+
+
+def test_time_stands_still_between_calls(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """While nobody waits no timer counts, such as that of an idle connection."""
+    stream_client.get_task(fake_stream.add_task())
+    pause = threading.Event()
+    pause.wait(0.05)
+    assert virtual_clock.elapsed == 0
+
+
+def test_threads_that_wait_for_the_world_do_not_stop_time(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A thread in a system call is at work only until it has kept still for a while."""
+    read, write = os.pipe()
+    thread = threading.Thread(target=os.read, args=(read, 1))
+    thread.start()
+    stream_client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
+    assert virtual_clock.elapsed == pytest.approx(90, abs=1)
+    os.write(write, b"x")
+    thread.join()
+    os.close(read)
+    os.close(write)
+
+
+async def test_blocking_calls_inside_a_loop(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A loop that a blocking call keeps from its work does not keep the others from theirs."""
+    task_id = fake_stream.add_task(after=90)
+    timer = asyncio.get_running_loop().call_later(5, lambda: None)
+    stream_client.wait_for_task(task_id, timeout=HOUR)
+    assert virtual_clock.elapsed == pytest.approx(90, abs=1)
+    timer.cancel()
+
+
+async def test_clients_outlive_the_clock(fake_stream: FakeStream) -> None:
+    """Clients that are used before, under and after a clock see their time go on, never back."""
+    loop = asyncio.get_running_loop()
+    times = [loop.time()]
+    with Stream() as blocking:
+        async with AsyncStream() as client:
+            for _ in range(2):
+                await client.wait_for_task(fake_stream.add_task(), 0.05)
+                blocking.wait_for_task(fake_stream.add_task(), 0.05)
+                times.append(loop.time())
+                with VirtualClock() as clock:
+                    await client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
+                    await asyncio.to_thread(blocking.wait_for_task, fake_stream.add_task(after=90), 1, HOUR)
+                    assert clock.elapsed == pytest.approx(180, abs=2)
+                assert repr(clock).endswith(" s, stopped>")
+                times.append(loop.time())
+            await client.wait_for_task(fake_stream.add_task(after=0.1), 0.05, 5)
+            blocking.wait_for_task(fake_stream.add_task(after=0.1), 0.05, 5)
+    assert times == sorted(times)
+    assert times[-1] - times[0] > 360
+    assert fake_stream.requests == sorted(fake_stream.requests, key=lambda request: request.at)
+
+
+def test_code_with_a_loop_of_its_own(
+    fake_stream: FakeStream,
+    stream_client: Stream,
+    virtual_clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time can be moved by hand, where code sleeps that has no event loop."""
+    monkeypatch.setattr(time, "sleep", virtual_clock.advance)
+    task_id = fake_stream.add_task(after=HOUR)
+    while not stream_client.get_task(task_id).data.is_final:
+        time.sleep(100)
+    fake_stream.assert_polled(task_id, 37)
+    assert repr(virtual_clock) == "<VirtualClock 3600 s>"
+
+
+async def test_moving_time_wakes_those_who_slept(virtual_clock: VirtualClock) -> None:
+    """Time that a thread moves by hand passes on all loops."""
+    begin = asyncio.get_running_loop().time()
+    hurrying = asyncio.create_task(asyncio.to_thread(virtual_clock.advance, HOUR))
+    await asyncio.sleep(HOUR)
+    await hurrying
+    assert HOUR <= asyncio.get_running_loop().time() - begin <= 2 * HOUR
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_time_moves_forward_only(virtual_clock: VirtualClock, seconds: float) -> None:
+    """What is no length of time is refused."""
+    with pytest.raises(ValueError, match="seconds must be a finite number"):
+        virtual_clock.advance(seconds)
+
+
+def test_one_clock_at_a_time(virtual_clock: VirtualClock) -> None:
+    """There is one time."""
+    with pytest.raises(RuntimeError, match="another virtual clock runs already"), VirtualClock():
+        pytest.fail("there were two")
+
+
+def test_late_loops_keep_the_real_time() -> None:
+    """A loop that comes to a clock that has just been stopped is left alone."""
+    with VirtualClock() as clock:
+        pass
+    loop = asyncio.new_event_loop()
+    clock.adopt(loop)
+    assert loop.time() == pytest.approx(time.monotonic(), abs=1)
+    loop.close()
+
+
+def test_blocking_clients_stay_on_asyncios_loop(
+    virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a clock runs, new blocking clients do without uvloop, which cannot be moved."""
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace())
+    import stream_tasks._loop_thread as module
+
+    loop = module.new_loop()
+    loop.close()
+    assert isinstance(loop, asyncio.SelectorEventLoop)
+    assert module.new_loop is not new_loop
+
+
+def test_servers_stop_in_virtual_time(virtual_clock: VirtualClock) -> None:
+    """A stop gives requests under way their moment, though nobody else waits."""
+    with FakeStream() as server, socket.create_connection(("127.0.0.1", int(server.url[-5:]))) as sock:
+        sock.sendall(b"POST /api/v2/users/delete HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        while not server._running.connections.connections:  # type: ignore[union-attr]
+            pass
+    assert virtual_clock.elapsed < 1
