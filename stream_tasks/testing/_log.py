@@ -50,16 +50,14 @@ class RequestLog:
         __tracebackhide__ = True
         polls = self.polls(task_id)
         if times is not None and len(polls) != times:
-            wrong = f"not {_times(times)}"
+            wrong = f", not {_times(times)}"
         elif at_most is not None and len(polls) > at_most:
-            wrong = f"more than {_times(at_most)}"
+            wrong = f", more than {_times(at_most)}"
         elif times is None and at_most is None and not polls:
-            wrong = "not once"
+            wrong = ""
         else:
             return
-        raise AssertionError(
-            f"task {task_id!r} was polled {_times(len(polls))}, {wrong}{self._listed(polls)}"
-        )
+        raise AssertionError(f"task {task_id!r} was {_polled(len(polls))}{wrong}{self._listed(polls)}")
 
     def assert_never_faster_than(self, seconds: float, *, task_id: str | None = None) -> None:
         """Demand that no task was looked at twice within less than so many seconds.
@@ -98,7 +96,7 @@ class RequestLog:
         origin = f", started by {task.origin}" if task.origin else ""
         polls = self.polls(task.task_id)
         last = f", the last time {self._line(polls[-1])}" if polls else ""
-        return f"{origin}: polled {_times(len(polls))}{last}"
+        return f"{origin}: {_polled(len(polls))}{last}"
 
     def _listed(self, polls: list[Request]) -> str:
         lines = [self._line(poll) for poll in polls]
@@ -117,5 +115,9 @@ class RequestLog:
                 self.requests[place] = evolve(request, status=answer.status, task_status=answer.task_status)
 
 
+def _polled(number: int) -> str:
+    return f"polled {_times(number)}" if number else "never polled"
+
+
 def _times(number: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import sys
 import threading
 import time
@@ -20,7 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["Threads", "running_loops"]
 
 _STILL: Final = 0.25  # seconds after which a thread that has not moved is taken to wait
-_HANDOVERS: Final = frozenset(str(module.__file__) for module in (threading, queue, futures, _loop_thread))
+_WAITS: Final = frozenset(
+    function.__code__
+    for function in (
+        threading.Condition.wait,
+        threading.Thread.join,
+        getattr(threading.Thread, "_wait_for_tstate_lock", threading.Thread.join),  # until Python 3.12
+        futures._worker,  # noqa: SLF001 - where the idle ones of a pool are
+        _loop_thread.LoopThread.run,
+    )
+)
+_START: Final = threading.Thread.start.__code__
 
 
 def running_loops() -> Iterator[asyncio.AbstractEventLoop]:
@@ -33,11 +42,19 @@ def running_loops() -> Iterator[asyncio.AbstractEventLoop]:
             place = place.f_back
 
 
+def _waits(frame: FrameType) -> bool:
+    """Whether a thread waits for work from another one, and not for one that it has just started."""
+    if frame.f_code not in _WAITS:
+        return False
+    starter = frame.f_back and frame.f_back.f_back  # it waits for an event, and that for a condition
+    return starter is None or starter.f_code is not _START
+
+
 class Threads:
     """Tells threads that compute from those that wait.
 
-    A thread in one of the modules that hand work from thread to thread waits for some. Any other may be
-    in a call that waits for the world outside, which Python cannot see; then its place does not change.
+    Some wait in a place that is made for it. Any other may be in a call that waits for the world
+    outside, which Python cannot see; then its place does not change.
     """
 
     def __init__(self) -> None:
@@ -54,7 +71,7 @@ class Threads:
         found = False
         real_now = time.monotonic()
         for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, despite its name
-            if ident in resting or frame.f_code.co_filename in _HANDOVERS:
+            if ident in resting or _waits(frame):
                 continue
             place = (id(frame), frame.f_lasti)
             if self._places.get(ident) != place:

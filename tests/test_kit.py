@@ -1,0 +1,185 @@
+"""What the test kit demands of code under test, and how pytest finds it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream_tasks import AsyncStream, Stream
+from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
+
+
+def test_fixtures_belong_together(
+    fake_stream: FakeStream, stream_client: Stream, async_stream_client: AsyncStream
+) -> None:
+    """Both clients, and those that are given nothing, speak to the one server."""
+    with Stream() as own:
+        assert repr(own) == repr(stream_client) == repr(async_stream_client).replace("Async", "")
+        assert stream_client.get_task(fake_stream.add_task()).data.status == "pending"
+        own.wait_for_task(stream_client.delete_users(["jane"]), 0.05)
+
+
+def test_plugin_imports_lazily() -> None:
+    """A session of pytest that uses no fixture of the kit imports neither the client nor aiohttp."""
+    code = (
+        "import sys, stream_tasks_pytest; print({'stream_tasks', 'aiohttp', 'asyncio'} & sys.modules.keys())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "set()\n"
+
+
+def test_kit_needs_pytest_only(tmp_path: Path) -> None:
+    """Its fixtures work where pytest has no other plugin."""
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(fake_stream, stream_client, virtual_clock):\n"
+        "    stream_client.wait_for_task(fake_stream.add_task(after=600), timeout=900)\n"
+    )
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "stream_tasks",
+    ]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_environment_names_the_server(threaded_server: FakeStream) -> None:
+    """What clients read there is key, secret and address."""
+    assert threaded_server.environment == {
+        "STREAM_API_KEY": threaded_server.api_key,
+        "STREAM_API_SECRET": threaded_server.api_secret,
+        "STREAM_BASE_URL": threaded_server.url,
+    }
+
+
+# Assertions
+
+
+@pytest.fixture
+def polled(fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock) -> str:
+    """Give a task that was looked at four times, a second apart."""
+    fake_stream.add_task("task", statuses=["pending", "running"])
+    virtual_clock.advance(7)
+    fake_stream.inject(Fault.status(503))
+    stream_client.wait_for_task("task")
+    return "task"
+
+
+def test_polls_as_demanded(fake_stream: FakeStream, polled: str) -> None:
+    """What is as it should be passes."""
+    fake_stream.assert_polled(polled)
+    fake_stream.assert_polled(polled, 4)
+    fake_stream.assert_polled(polled, at_most=4)
+    fake_stream.assert_polled("another", 0)
+    fake_stream.assert_polled("another", at_most=0)
+    fake_stream.assert_never_faster_than(1)
+    fake_stream.assert_never_faster_than(1, task_id=polled)
+    fake_stream.assert_never_faster_than(5, task_id="another")
+    fake_stream.assert_all_waited()
+
+
+LIST = """:
+  at 0.000 s: 503
+  at 1.000 s: 200 pending
+  at 2.000 s: 200 running
+  at 3.000 s: 200 completed"""
+
+
+@pytest.mark.parametrize(
+    ("times", "at_most", "message"),
+    [
+        pytest.param(2, None, "task 'task' was polled 4 times, not twice" + LIST, id="another number"),
+        pytest.param(0, None, "task 'task' was polled 4 times, not 0 times" + LIST, id="polled at all"),
+        pytest.param(None, 3, "task 'task' was polled 4 times, more than 3 times" + LIST, id="too often"),
+    ],
+)
+def test_polls_not_as_demanded(
+    fake_stream: FakeStream, polled: str, times: int | None, at_most: int | None, message: str
+) -> None:
+    """The message says what was demanded, and what was seen when."""
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_polled(polled, times, at_most=at_most)
+    assert str(caught.value) == message
+
+
+def test_polls_missing(fake_stream: FakeStream) -> None:
+    """A task that nobody looked at has nothing to list."""
+    with pytest.raises(AssertionError, match=r"^task 'x' was never polled$"):
+        fake_stream.assert_polled("x")
+
+
+def test_long_lists_are_cut(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """Of many polls the message shows the first and the last ones."""
+    stream_client.wait_for_task(fake_stream.add_task("x", statuses=["running"] * 99), timeout=600)
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_polled("x", 1)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 12
+    assert lines[6] == "  … 90 more"
+    assert lines[11].endswith("completed")
+
+
+def test_polls_too_fast(fake_stream: FakeStream, polled: str) -> None:
+    """The message shows the two polls that came too close."""
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_never_faster_than(1.5)
+    assert str(caught.value) == (
+        "task 'task' was polled again after 1.000 s, sooner than 1.5 s:\n"
+        "  at 0.000 s: 503\n"
+        "  at 1.000 s: 200 pending"
+    )
+
+
+def test_polls_that_were_sent_again(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A request that follows on a broken connection is no haste."""
+    task_id = fake_stream.add_task()
+    stream_client.get_task(task_id)
+    virtual_clock.advance(10)
+    fake_stream.inject(Fault.reset())
+    stream_client.wait_for_task(task_id)
+    assert fake_stream.polls(task_id)[1].status is None
+    fake_stream.assert_never_faster_than(1)
+
+
+def test_tasks_left_alone(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """Tasks whose end nobody saw are named, with what is known of them."""
+    fake_stream.add_task("alone")
+    fake_stream.add_task("seen", error=TaskFailure("X"), statuses=())
+    fake_stream.add_task("begun")
+    stream_client.get_task("seen")
+    stream_client.get_task("begun")
+    started = stream_client.delete_users(["jane"])
+    fake_stream.inject(Fault.cut())
+    stream_client.wait_for_task(started, 0.1)
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_all_waited()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "2 of 4 tasks were not waited for:"
+    assert lines == [
+        "  'alone': never polled",
+        "  'begun': polled once, the last time at 0.000 s: 200 pending",
+    ]
+    fake_stream.clear()
+    stream_client.delete_users(["jane"])
+    with pytest.raises(AssertionError, match=r"', started by delete_users: never polled$"):
+        fake_stream.assert_all_waited()
+    fake_stream.clear()
+    fake_stream.assert_all_waited()
