@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from contextlib import suppress
+from time import sleep  # the real one: tests may put another in the module
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from stream_tasks import _loop_thread
@@ -139,7 +140,7 @@ class VirtualClock:
                 return _SELDOM
             if not self._is_quiet():
                 return _AGAIN
-            time.sleep(_SETTLE)
+            sleep(_SETTLE)
             if not self._is_quiet():
                 return _AGAIN
             self._jump(due)

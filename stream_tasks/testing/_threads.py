@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
 from concurrent.futures import thread as futures
+from os import close as os_close
+from os import open as os_open
+from os import read as os_read
 from typing import TYPE_CHECKING, Final
 
 from stream_tasks import _loop_thread
@@ -50,6 +54,20 @@ def _waits(frame: FrameType) -> bool:
     return starter is None or starter.f_code is not _START
 
 
+def _is_runnable(thread: threading.Thread) -> bool:
+    """Whether the system is about to let a thread run, as it is when work has been handed to it; on Linux."""
+    try:
+        file = os_open(f"/proc/self/task/{thread.native_id}/stat", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os_read(file, 256).rpartition(b")")[2].startswith(b" R")
+    except OSError:  # it has ended meanwhile
+        return False
+    finally:
+        os_close(file)
+
+
 class Threads:
     """Tells threads that compute from those that wait.
 
@@ -62,20 +80,22 @@ class Threads:
         self._since: dict[int, float] = {}
 
     def at_work(self, resting: AbstractSet[int], loops: AbstractSet[int]) -> bool:
-        """Whether any thread may be at work.
+        """Whether any thread may be at work; one that has moved since the last call may.
 
         Args:
             resting: The threads that are known to wait.
             loops: Threads that run event loops, whose callbacks count as work however still they are.
         """
-        found = False
+        found = any(_is_runnable(thread) for thread in threading.enumerate() if thread.ident not in resting)
         real_now = time.monotonic()
         for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, despite its name
-            if ident in resting or _waits(frame):
+            if ident in resting:
                 continue
             place = (id(frame), frame.f_lasti)
             if self._places.get(ident) != place:
                 self._places[ident] = place
                 self._since[ident] = real_now
-            found |= ident in loops or real_now - self._since[ident] < _STILL
+                found = True
+            elif not _waits(frame):
+                found |= ident in loops or real_now - self._since[ident] < _STILL
         return found
