@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import anyio
 import jwt
 import pytest
+from blockbuster import BlockBuster
 
 from stream_tasks import AsyncStream, Stream, StreamApiException, StreamWaitTimeoutException, Task
 from stream_tasks._loop_thread import new_loop
@@ -53,6 +54,17 @@ async def test_an_hour_of_an_asynchronous_client(
     assert caught.value.elapsed == pytest.approx(HOUR, abs=0.05)
     assert virtual_clock.elapsed == pytest.approx(HOUR, abs=0.05)
     fake_stream.assert_polled(task_id, 61)
+
+
+async def test_nothing_blocks_a_loop(
+    blockbuster: BlockBuster,
+    fake_stream: FakeStream,
+    async_stream_client: AsyncStream,
+    virtual_clock: VirtualClock,
+) -> None:
+    """Who looks for calls that block event loops does not find those of the clock."""
+    await async_stream_client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
+    assert virtual_clock.elapsed == pytest.approx(90, abs=1)
 
 
 async def test_client_and_server_on_one_loop() -> None:

@@ -121,6 +121,8 @@ class VirtualClock:
         with self._lock:
             sleeper.due = due
             self._resting.add(sleeper)
+        running = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)  # noqa: SLF001 - it may block now, whatever watches over its callbacks
         try:
             while self._is_running and self._now < due:
                 pause = self._pass_time()
@@ -129,6 +131,7 @@ class VirtualClock:
                     return ready
             return []
         finally:
+            asyncio._set_running_loop(running)  # noqa: SLF001 - as above
             with self._lock:
                 self._resting.discard(sleeper)
 
