@@ -19,6 +19,7 @@ from blockbuster import BlockBuster
 from stream_tasks import AsyncStream, Stream, StreamApiException, StreamWaitTimeoutException, Task
 from stream_tasks._loop_thread import new_loop
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, VirtualClock
+from stream_tasks.testing._threads import _is_runnable
 
 HOUR = 3600.0
 
@@ -209,6 +210,11 @@ def test_threads_that_wait_for_the_world_do_not_stop_time(
     os.close(write)
 
 
+def test_threads_that_are_not_there_do_not_run() -> None:
+    """A thread that the system does not know, or no more, is not at work."""
+    assert not _is_runnable(threading.Thread())
+
+
 async def test_blocking_calls_inside_a_loop(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
@@ -287,6 +293,16 @@ def test_late_loops_keep_the_real_time() -> None:
     loop = asyncio.new_event_loop()
     clock.adopt(loop)
     assert loop.time() == pytest.approx(time.monotonic(), abs=1)
+    loop.close()
+
+
+def test_other_loops_are_refused(virtual_clock: VirtualClock) -> None:
+    """A loop that cannot be moved is an error, and not a test that hangs."""
+    loop = asyncio.new_event_loop()
+    loop._selector, selector = SimpleNamespace(), loop._selector  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="needs a SelectorEventLoop"):
+        virtual_clock.adopt(loop)
+    loop._selector = selector  # type: ignore[attr-defined]
     loop.close()
 
 

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from contextlib import suppress
+from selectors import BaseSelector
 from time import sleep  # the real one: tests may put another in the module
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -15,7 +16,6 @@ from stream_tasks.testing._threads import Threads, running_loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from selectors import BaseSelector
 
 __all__ = ["ServerLoop", "VirtualClock", "now"]
 
@@ -89,7 +89,12 @@ class VirtualClock:
         self._now = self._began = now()
         self._is_running = True
         _active = self
-        cast("Any", asyncio.BaseEventLoop)._run_once = _run_once_in_virtual_time  # noqa: SLF001
+
+        def run_once(loop: asyncio.AbstractEventLoop) -> None:
+            self.adopt(loop)
+            _run_once(loop)
+
+        cast("Any", asyncio.BaseEventLoop)._run_once = run_once  # noqa: SLF001
         self._new_loop, _loop_thread.new_loop = _loop_thread.new_loop, _loop_thread._Loop  # noqa: SLF001 - not uvloop
         with suppress(RuntimeError):  # there may be none
             self.adopt(asyncio.get_running_loop())
@@ -141,13 +146,12 @@ class VirtualClock:
             due = min((sleeper.due for sleeper in self._resting), default=math.inf)
             if due == math.inf or not any(sleeper.is_awaited() for sleeper in self._resting):
                 return _SELDOM
-            if not self._is_quiet():
-                return _AGAIN
-            sleep(_SETTLE)
-            if not self._is_quiet():
-                return _AGAIN
-            self._jump(due)
-            return 0
+            if self._is_quiet():
+                sleep(_SETTLE)
+                if self._is_quiet():
+                    self._jump(due)
+                    return 0
+            return _AGAIN
 
     def _is_quiet(self) -> bool:
         resting = {sleeper.thread for sleeper in self._resting}
@@ -172,10 +176,12 @@ class _Sleeper:
         self._loop = loop
         self._clock = clock
         self._selector: BaseSelector = cast("Any", loop)._selector  # noqa: SLF001 - the one way to its sleep
+        if not isinstance(self._selector, BaseSelector):  # Windows' default
+            raise RuntimeError(f"a virtual clock needs a SelectorEventLoop, not {type(loop).__name__}")  # noqa: TRY004
         self.ready: Callable[[float | None], list[Any]] = self._selector.select
         self._since = loop.time() - now()
         loop.time = self._time  # type: ignore[method-assign]
-        self._selector.select = self._select
+        self._selector.select = self._select  # type: ignore[method-assign]
 
     def _time(self) -> float:
         return self._since + now()
@@ -213,10 +219,3 @@ def _stir(loop: asyncio.AbstractEventLoop) -> None:
     """Let a loop take a turn."""
     with suppress(RuntimeError):  # it may have been closed
         loop.call_soon_threadsafe(lambda: None)
-
-
-def _run_once_in_virtual_time(loop: asyncio.AbstractEventLoop) -> None:
-    clock = _active
-    if clock is not None:
-        clock.adopt(loop)
-    _run_once(loop)

@@ -58,14 +58,12 @@ def _is_runnable(thread: threading.Thread) -> bool:
     """Whether the system is about to let a thread run, as it is when work has been handed to it; on Linux."""
     try:
         file = os_open(f"/proc/self/task/{thread.native_id}/stat", os.O_RDONLY)
-    except OSError:
+        try:
+            return os_read(file, 256).rpartition(b")")[2].startswith(b" R")
+        finally:
+            os_close(file)
+    except OSError:  # another system, or it has ended
         return False
-    try:
-        return os_read(file, 256).rpartition(b")")[2].startswith(b" R")
-    except OSError:  # it has ended meanwhile
-        return False
-    finally:
-        os_close(file)
 
 
 class Threads:
