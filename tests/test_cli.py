@@ -229,7 +229,7 @@ class TestDemo:
     STARTED = "Four tasks on a fake Stream server in this process (http://127.0.0.1:"
     RESULTS = (
         "export_channels returned ExportChannelsResult",
-        "  .url          https://",
+        "  .url          http://",
         "delete_channels returned DeleteChannelsResult, but 1 of 3 channels failed",
         "  .failed       messaging:evidence: the channel is under a legal hold",
         "export_users raised StreamTaskException",

@@ -710,8 +710,8 @@ OPERATIONS = {
             "format": "csv",
         },
         ExportChannelsResult,
-        lambda result: result.url.split("?")[0],
-        "https://fake-exports.invalid/channels/export.json",
+        lambda result: result.url.split("?")[0].rpartition("/")[2],
+        "channels.json",
     ),
     "update_channels_batch": Case(
         lambda c: c.update_channels_batch("addMembers", {"cid": ["a:1", "a:bad"]}, members=["u"]),
@@ -753,8 +753,8 @@ OPERATIONS = {
         "/export/users",
         {"user_ids": ["u1"]},
         ExportUsersResult,
-        lambda result: result.url.split("?")[0],
-        "https://fake-exports.invalid/users/export.json",
+        lambda result: result.url.split("?")[0].rpartition("/")[2],
+        "users.json",
     ),
     "import_block_list": Case(
         lambda c: c.import_block_list("a/b", ["word"], chunk_size=10),

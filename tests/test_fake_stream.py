@@ -307,6 +307,46 @@ async def test_result_may_change_with_each_poll(server: FakeStream, client: Clie
     assert [(await client.look(task_id))["result"]["url"] for _ in range(2)] == ["u1", "u2"]
 
 
+async def test_exports_can_be_fetched(server: FakeStream, client: Client) -> None:
+    """The URL of an export leads to a file of what was asked for, without any credentials."""
+    result = await client.result("/chat/export_channels", {"channels": [{"type": "messaging", "id": "a"}]})
+    async with client.session.get(result["url"]) as response:
+        assert await response.json(content_type=None) == {
+            "channels": [{"channel": {"type": "messaging", "id": "a"}}]
+        }
+    assert result["path"] in result["url"]
+    result = await client.result("/export/users", {"user_ids": ["jane"]})
+    async with client.session.get(result["url"]) as response:
+        assert await response.json(content_type=None) == {"users": [{"id": "jane"}]}
+    server.clear()
+    async with client.session.get(result["url"]) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param("", (200, b"0123456789", None), id="all of it"),
+        pytest.param("lines=1-2", (200, b"0123456789", None), id="something unheard of"),
+        pytest.param("bytes=4-", (206, b"456789", "bytes 4-9/10"), id="the rest"),
+        pytest.param("bytes=4-5", (206, b"45", "bytes 4-5/10"), id="a part"),
+        pytest.param("bytes=8-99", (206, b"89", "bytes 8-9/10"), id="more than there is"),
+        pytest.param("bytes=10-", (416, b"", "bytes */10"), id="what is not there"),
+    ],
+)
+async def test_files_come_in_parts(
+    server: FakeStream, client: Client, wanted: str, expected: tuple[int, bytes, str | None]
+) -> None:
+    """A download that was cut can go on where it ended."""
+    url = URL(server.add_file("a b.csv", b"0123456789"), encoded=True)
+    assert url.raw_name == "a%20b.csv"
+    async with client.session.get(url, headers={"Range": wanted} if wanted else {}) as response:
+        assert (response.status, await response.read(), response.headers.get("Content-Range")) == expected
+    server.inject(Fault.status(503))
+    async with client.session.get(url) as response:
+        assert response.status == 503
+
+
 async def test_finish_and_forget(server: FakeStream, client: Client) -> None:
     """A test can end a task at a moment of its choosing, or take it away."""
     task_id = server.add_task(never=True)

@@ -1,12 +1,13 @@
 """What goes back over the wire, before aiohttp sees it."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
-__all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "header_pairs", "json_answer"]
+__all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "file_answer", "header_pairs", "json_answer"]
 
 HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -51,6 +52,19 @@ def header_pairs(headers: Headers | None) -> HeaderPairs:
 def json_answer(status: int, body: Mapping[str, Any]) -> Answer:
     """Return an answer with a JSON body, to which the duration that every Stream answer has is added."""
     return Answer(status, json.dumps({**body, "duration": "0.10ms"}).encode())
+
+
+def file_answer(content: bytes, wanted: str | None) -> Answer:
+    """Return a file, or the part of it that a ``Range`` header asks for."""
+    kind = "application/octet-stream"
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
+    if found is None:
+        return Answer(200, content, kind, (("Accept-Ranges", "bytes"),))
+    first, last = int(found[1]), min(int(found[2] or len(content)), len(content) - 1)
+    if first > last:
+        return Answer(416, b"", kind, (("Content-Range", f"bytes */{len(content)}"),))
+    place = f"bytes {first}-{last}/{len(content)}"
+    return Answer(206, content[first : last + 1], kind, (("Content-Range", place),))
 
 
 def error_answer(

@@ -3,14 +3,16 @@
 import math
 import time
 import uuid
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Final
+from urllib.parse import quote
 
 from attrs import evolve
 
-from stream_tasks.testing._answers import Answer, error_answer, json_answer
+from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._log import RequestLog
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
@@ -44,8 +46,14 @@ class FakeApp(RequestLog):
         self._tasks: dict[str, FakeTask] = {}
         self._scripts: dict[str, deque[tuple[TaskScript, bool]]] = {}
         self._failing: dict[str, str] = {}
+        self._files: dict[str, bytes] = {}
         self._quotas: dict[str, Quota] = {}
         self.rate_limit = rate_limit
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The base URL for clients."""
 
     @property
     def rate_limit(self) -> RateLimitRule | None:
@@ -173,11 +181,29 @@ class FakeApp(RequestLog):
         """Make these ids or cids fail one by one in the documented results, while their tasks complete."""
         self._failing.update(dict.fromkeys(items, error))
 
+    def add_file(self, name: str, content: bytes) -> str:
+        """Put a file on the server, for instance for an export, that anyone may fetch, whole or in parts.
+
+        Args:
+            name: The last part of its address.
+            content: What is in it.
+
+        Returns:
+            Its URL.
+
+        Raises:
+            RuntimeError: If the server has never been started.
+        """
+        path = f"/exports/{uuid.uuid4()}/{quote(name, safe='')}"
+        self._files[path] = content
+        return self.url + path
+
     def clear(self) -> None:
-        """Forget all tasks, scripts and failing items, and what was spent of the quotas; rules stay."""
+        """Forget tasks, scripts, files and failing items, and what was spent of the quotas; rules stay."""
         self._tasks.clear()
         self._scripts.clear()
         self._failing.clear()
+        self._files.clear()
         rules = {endpoint: quota.rule for endpoint, quota in self._quotas.items()}
         self._quotas.clear()
         for endpoint, rule in rules.items():
@@ -193,6 +219,8 @@ class FakeApp(RequestLog):
 
     def _answer(self, request: Request, substitute: Answer | None = None) -> Answer:
         """Return the answer to a request, or the substitute with the rate-limit headers it would have had."""
+        if request.method == "GET" and request.path in self._files and substitute is None:
+            return file_answer(self._files[request.path], request.headers.get("Range"))
         endpoint, act = self._route(request)
         quota = self._quota(endpoint)
         if substitute is not None:
@@ -238,7 +266,7 @@ class FakeApp(RequestLog):
         if wrong:
             message = f"{operation.endpoint} failed with error: {'; '.join(wrong.values())}"
             return error_answer(400, message, fields=wrong)
-        start = Start(body, names, self._failing, self._wall_time())
+        start = Start(body, names, self._failing, self._wall_time(), self.add_file)
         at_once = operation.at_once(start)
         if at_once is not None:
             return json_answer(operation.success, {**operation.echo(start), **at_once})

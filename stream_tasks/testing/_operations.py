@@ -1,5 +1,6 @@
 """The operations that start tasks, as a table."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
@@ -28,12 +29,14 @@ class Start:
         names: The decoded parts of the path that the operation's pattern names.
         failing: The items that must not succeed, and what their error says.
         now: The Unix time in seconds.
+        publish: Puts a file of this name and content on the server, and returns its URL.
     """
 
     body: Mapping[str, Any]
     names: Mapping[str, str]
     failing: Mapping[str, str]
     now: float
+    publish: Callable[[str, bytes], str]
 
     def item(self, name: str) -> dict[str, str]:
         """Return how one item of a batch fared."""
@@ -125,22 +128,18 @@ def _channels_deleted_at_once(start: Start) -> dict[str, Any] | None:
     return None if start.body.get("hard_delete") else {"result": _per_item("cids")(start)}
 
 
-def _export(kind: str, poll: int) -> dict[str, Any]:
+def _channels_exported(start: Start) -> Result:
+    channels = [{"channel": channel} for channel in start.body["channels"]]
+    url = start.publish("channels.json", json.dumps({"channels": channels}).encode())
+    path = url.split("/", 3)[-1]
     # A fresh link with every look at the task, as Stream renews the signature.
-    path = f"{kind}/export.json"
-    return {
-        "url": f"https://{_BUCKET}.invalid/{path}?signature={poll}",
-        "path": path,
-        "s3_bucket_name": _BUCKET,
-    }
+    return lambda poll: {"url": f"{url}?signature={poll}", "path": path, "s3_bucket_name": _BUCKET}
 
 
-def _channels_exported(_: Start) -> Result:
-    return lambda poll: _export("channels", poll)
-
-
-def _users_exported(_: Start) -> Result:
-    return lambda poll: {"url": _export("users", poll)["url"]}
+def _users_exported(start: Start) -> Result:
+    users = [{"id": name} for name in start.body["user_ids"]]
+    url = start.publish("users.json", json.dumps({"users": users}).encode())
+    return lambda poll: {"url": f"{url}?signature={poll}"}
 
 
 def _channels_updated(start: Start) -> Result:

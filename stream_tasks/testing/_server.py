@@ -124,7 +124,7 @@ class FakeStream(FakeApp):
         self._faults.clear()
 
     def clear(self) -> None:
-        """Forget everything but the rules: tasks, scripts, failing items, faults, the log, what was spent."""
+        """Forget all but the rules: tasks, scripts, files, failing items, faults, the log, what was spent."""
         super().clear()
         self.heal()
         self.requests.clear()
