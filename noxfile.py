@@ -1,6 +1,7 @@
 """The menu of checks: `nox -l` lists it."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,13 @@ nox.options.sessions = ["tests", "lint", "typing"]
 nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+KIT = """
+def test_kit(fake_stream, stream_client, virtual_clock):
+    task_id = fake_stream.add_task(after=3600)
+    stream_client.wait_for_task(task_id, 60, 7200)
+    fake_stream.assert_all_waited()
+"""
 
 
 def group(name: str) -> list[str]:
@@ -115,6 +123,13 @@ def build(session: nox.Session) -> None:
     names = session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True) or ""
     if "tests/" in names or "py.typed" not in names:
         session.error(f"unexpected files in {wheel.name}:\n{names}")
+    # The fixtures come with it, and need no other plugin of pytest.
+    session.install("pytest")
+    with session.chdir(session.create_tmp()):
+        Path("test_kit.py").write_text(KIT)
+        session.run(
+            "python", "-W", "error", "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", ".", "test_kit.py"
+        )
 
 
 @nox.session
