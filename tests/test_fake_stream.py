@@ -6,11 +6,12 @@ import io
 import json
 import math
 import re
+import socket
 import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote
@@ -157,6 +158,18 @@ async def test_hanging_requests_do_not_delay_the_stop(server: FakeStream, client
     assert time.perf_counter() - begin < 0.2
     errors = await asyncio.gather(*hanging, return_exceptions=True)
     assert all(isinstance(error, aiohttp.ClientConnectionError) for error in errors)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_late_connections_are_closed(server: FakeStream, turns: int) -> None:
+    """A connection that is accepted while the server stops ends with it, at whatever moment it came."""
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as late:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop()
+        late.settimeout(5)
+        with suppress(ConnectionError):
+            assert late.recv(1) == b""
 
 
 async def test_clients_that_leave_are_no_trouble(server: FakeStream, client: Client, caplog: Log) -> None:

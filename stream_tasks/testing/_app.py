@@ -6,6 +6,7 @@ import uuid
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 from types import EllipsisType
 from typing import Any, Final
 from urllib.parse import quote
@@ -47,6 +48,7 @@ class FakeApp(RequestLog):
         self._scripts: dict[str, deque[tuple[TaskScript, bool]]] = {}
         self._failing: dict[str, str] = {}
         self._files: dict[str, bytes] = {}
+        self._numbers = count(1)
         self._quotas: dict[str, Quota] = {}
         self.rate_limit = rate_limit
 
@@ -194,7 +196,7 @@ class FakeApp(RequestLog):
         Raises:
             RuntimeError: If the server has never been started.
         """
-        path = f"/exports/{uuid.uuid4()}/{quote(name, safe='')}"
+        path = f"/exports/{next(self._numbers)}/{quote(name, safe='')}"
         self._files[path] = content
         return self.url + path
 

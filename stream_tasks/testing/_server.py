@@ -153,7 +153,7 @@ class FakeStream(FakeApp):
         running.listener.close()
         running.stopping.set_result(None)
         for _ in range(3):
-            await asyncio.sleep(0)  # what has just been accepted becomes a connection only by and by
+            await asyncio.sleep(0)  # so many turns until one that was just accepted is among the connections
         transports = [connection.transport for connection in running.connections.connections]
         await running.connections.shutdown(_STOP_GRACE)
         for transport in transports:
