@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -150,10 +151,13 @@ class FakeStream(FakeApp):
         running, self._running = self._running, None
         if running is None:
             return
-        running.listener.close()
-        running.stopping.set_result(None)
+        with suppress(NotImplementedError):  # Windows' default loop
+            for listening in running.listener.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
         for _ in range(3):
             await asyncio.sleep(0)  # so many turns until one that was just accepted is among the connections
+        running.listener.close()
+        running.stopping.set_result(None)
         transports = [connection.transport for connection in running.connections.connections]
         await running.connections.shutdown(_STOP_GRACE)
         for transport in transports:
