@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_tasks import AsyncStream, Stream
+from stream_tasks import AsyncStream, Stream, webhooks
 from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
 
 
@@ -62,6 +62,49 @@ def test_environment_names_the_server(threaded_server: FakeStream) -> None:
         "STREAM_API_SECRET": threaded_server.api_secret,
         "STREAM_BASE_URL": threaded_server.url,
     }
+
+
+# Webhooks
+
+
+def test_webhooks_are_signed(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """An export's end is told with the file's address, and each try of it is the same webhook."""
+    started = stream_client.export_users(["jane"])
+    body, headers = fake_stream.webhook(started.task_id or "")
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    assert (event.type, event.task_id, event.error) == ("export.users.success", started.task_id, None)
+    assert event.url is not None
+    assert event.url.startswith(fake_stream.url)
+    assert event.extra.keys() == {"started_at", "finished_at", "created_at", "received_at", "custom"}
+    _, again = fake_stream.webhook(started.task_id or "", attempt=2)
+    assert again["X-Webhook-Id"] == headers["X-Webhook-Id"]
+    assert (headers["X-Webhook-Attempt"], again["X-Webhook-Attempt"]) == ("1", "2")
+
+
+def test_webhooks_tell_of_failures(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A failed export is told with the reason, a batch with what failed in it."""
+    fake_stream.script_operation("export_channels", error=TaskFailure("Oops", "it broke"))
+    started = stream_client.export_channels([{"type": "messaging", "id": "general"}])
+    body, headers = fake_stream.webhook(started.task_id or "")
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    assert (event.type, event.url, event.error) == ("export.channels.error", None, "it broke")
+    fake_stream.fail_items("a:bad")
+    batch = stream_client.update_channels_batch("hide", {"cid": ["a:1", "a:bad"]})
+    body, headers = fake_stream.webhook(batch.task_id or "")
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    assert event.type == "channel_batch_update.completed"
+    assert event.extra["failed_channels"][0]["cids"] == ["a:bad"]
+
+
+def test_deletions_have_no_webhook(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """What Stream never sends cannot be had, and neither can news of a task that is not there."""
+    started = stream_client.delete_users(["jane"])
+    with pytest.raises(ValueError, match="Stream sends no webhook for delete_users"):
+        fake_stream.webhook(started.task_id or "")
+    with pytest.raises(ValueError, match="Stream sends no webhook for others"):
+        fake_stream.webhook(fake_stream.add_task())
+    with pytest.raises(KeyError):
+        fake_stream.webhook("nobody")
 
 
 # Assertions

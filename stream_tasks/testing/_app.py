@@ -16,10 +16,11 @@ from attrs import evolve
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._log import RequestLog
-from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
+from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation, rfc3339
 from stream_tasks.testing._quota import Quota, RateLimitRule
 from stream_tasks.testing._requests import Request
 from stream_tasks.testing._scripts import FakeTask, Result, TaskFailure, TaskScript
+from stream_tasks.testing._webhooks import signed_webhook
 
 __all__ = ["FakeApp"]
 
@@ -133,6 +134,22 @@ class FakeApp(RequestLog):
             KeyError: For a task that is not there.
         """
         del self._tasks[task_id]
+
+    def webhook(self, task_id: str, *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
+        """Return the signed webhook that tells of a task's end, for the code that takes such.
+
+        Args:
+            task_id: A task that an operation started.
+            attempt: The number of the try, from 1; all tries have the same ``X-Webhook-Id``.
+
+        Returns:
+            The body and the headers of the POST that Stream makes.
+
+        Raises:
+            KeyError: For a task that is not there.
+            ValueError: For a task of which Stream tells nothing, such as a deletion.
+        """
+        return signed_webhook(self._tasks[task_id], self.api_secret, rfc3339(self._wall_time()), attempt)
 
     def script_operation(
         self,

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from stream_tasks.testing._scripts import Result
 
-__all__ = ["OPERATIONS", "Operation", "Start", "find_operation"]
+__all__ = ["OPERATIONS", "Operation", "Start", "find_operation", "rfc3339"]
 
 _BUCKET: Final = "fake-exports"
 _BATCH_OPERATIONS: Final = (
@@ -153,8 +153,8 @@ def _channels_updated(start: Start) -> Result:
         "status": "completed",
         "success_channels_count": sum(cid not in start.failing for cid in cids),
         "failed_channels": [{"reason": reason, "cids": cids} for reason, cids in reasons.items()],
-        "batch_created_at": _rfc3339(start.now),
-        "finished_at": _rfc3339(start.now),
+        "batch_created_at": rfc3339(start.now),
+        "finished_at": rfc3339(start.now),
     }
 
 
@@ -169,7 +169,7 @@ def _cids(condition: object) -> list[str]:
 
 def _users_deactivated(start: Start) -> Result:
     users = [name for name in start.body["user_ids"] if name not in start.failing]
-    return {"users": [{"id": name, "deactivated_at": _rfc3339(start.now)} for name in users]}
+    return {"users": [{"id": name, "deactivated_at": rfc3339(start.now)} for name in users]}
 
 
 def _call_deleted(start: Start) -> dict[str, Any]:
@@ -185,7 +185,8 @@ def _call_deleted_at_once(start: Start) -> dict[str, Any] | None:
     return None if start.body.get("hard") else {}
 
 
-def _rfc3339(now: float) -> str:
+def rfc3339(now: float) -> str:
+    """Write a Unix time as Stream does inside payloads."""
     seconds, fraction = divmod(now, 1)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1e9):09}Z"
 

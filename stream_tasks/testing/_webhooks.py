@@ -1,0 +1,60 @@
+"""What Stream posts to an app's own server when a task has ended."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+from stream_tasks import webhooks
+
+if TYPE_CHECKING:
+    from stream_tasks.testing._scripts import FakeTask
+
+__all__ = ["signed_webhook"]
+
+_EXPORTS: Final = {
+    "export_channels": "export.channels",
+    "export_users": "export.users",
+    "bulk_image_moderation": "export.bulk_image_moderation",
+}
+_BATCH: Final = "update_channels_batch"
+
+
+def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers.
+
+    Args:
+        task: The task, whose end is told whether it has come or not.
+        api_secret: What signs the body.
+        now: The time in RFC 3339.
+        attempt: The number of the try, from 1.
+
+    Raises:
+        ValueError: Stream tells nothing of such a task.
+    """
+    if task.origin not in {*_EXPORTS, _BATCH}:
+        known = ", ".join([*_EXPORTS, _BATCH])
+        raise ValueError(
+            f"task_id must be that of a task started by {known}:"
+            f" Stream sends no webhook for {task.origin or 'others'}"
+        )
+    body = json.dumps({"task_id": task.task_id, "created_at": now} | _told(task, now)).encode()
+    return body, {
+        "Content-Type": "application/json",
+        "X-Signature": webhooks.sign(body, api_secret),
+        "X-Webhook-Id": str(uuid.uuid5(uuid.NAMESPACE_OID, task.task_id)),
+        "X-Webhook-Attempt": str(attempt),
+    }
+
+
+def _told(task: FakeTask, now: str) -> dict[str, Any]:
+    result = task.script.result
+    result = dict((result(1) if callable(result) else result) or {})
+    if task.origin == _BATCH:
+        return {"type": "channel_batch_update.completed"} | result
+    told = {"started_at": now, "finished_at": now, "received_at": now, "custom": {}}
+    kind = _EXPORTS[task.origin or ""]
+    if task.script.error is not None:
+        return told | {"type": f"{kind}.error", "error": task.script.error.get("description", "")}
+    return told | {"type": f"{kind}.success", "url": result.get("url")}
