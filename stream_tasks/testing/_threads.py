@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Threads", "running_loops"]
 
 _STILL: Final = 0.25  # seconds after which a thread that has not moved is taken to wait
-_WAITS: Final = frozenset(
+_RUN: Final = _loop_thread.LoopThread.run.__code__
+_CONDITION: Final = threading.Condition.wait.__code__
+_POOL: Final = futures._worker.__code__  # noqa: SLF001 - where the idle ones of a pool are
+_JOINS: Final = frozenset(
     function.__code__
     for function in (
-        threading.Condition.wait,
         threading.Thread.join,
         getattr(threading.Thread, "_wait_for_tstate_lock", threading.Thread.join),  # until Python 3.12
-        futures._worker,  # noqa: SLF001 - where the idle ones of a pool are
-        _loop_thread.LoopThread.run,
     )
 )
 _START: Final = threading.Thread.start.__code__
@@ -47,11 +47,18 @@ def running_loops() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def _waits(frame: FrameType) -> bool:
-    """Whether a thread waits for work from another one, and not for one that it has just started."""
-    if frame.f_code not in _WAITS:
-        return False
-    starter = frame.f_back and frame.f_back.f_back  # it waits for an event, and that for a condition
-    return starter is None or starter.f_code is not _START
+    """Whether a thread waits for another one that has not given it anything yet."""
+    code, its = frame.f_code, frame.f_locals
+    if code is _RUN:
+        tasks: list[asyncio.Task[object]] = its.get("tasks", [])
+        return bool(tasks) and not tasks[0].done() and its["events"].empty()
+    if code is _CONDITION:
+        starter = frame.f_back and frame.f_back.f_back  # it waits for an event, and that for a condition
+        is_start = starter is not None and starter.f_code is _START  # of a thread that may not be seen yet
+        return its.get("waiter") in its["self"]._waiters and not is_start  # noqa: SLF001 - told, it is not in there
+    if code is _POOL:
+        return bool(its["work_queue"].empty())
+    return code in _JOINS
 
 
 def _is_runnable(thread: threading.Thread) -> bool:
