@@ -310,9 +310,10 @@ def test_blocking_clients_stay_on_asyncios_loop(
     virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a clock runs, new blocking clients do without uvloop, which cannot be moved."""
-    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace())
     import stream_tasks._loop_thread as module
 
+    monkeypatch.setenv(module.UVLOOP_VARIABLE, "1")
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace())
     loop = module.new_loop()
     loop.close()
     assert isinstance(loop, asyncio.SelectorEventLoop)

@@ -18,7 +18,17 @@ TESTS = [block for block in BLOCKS if "def test" in block and block not in UNITT
 # pytest-asyncio makes, and leaks, a loop of its own on Python 3.11.
 SCOPE = "asyncio_default_fixture_loop_scope=function"
 
-CONFTEST = "import asyncio\n\ndef pytest_configure():\n    asyncio.set_event_loop(None)\n"
+CONFTEST = """
+import asyncio
+import pytest
+
+def pytest_configure():
+    asyncio.set_event_loop(None)
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
 
 
 def run(directory: Path, *arguments: str) -> str:

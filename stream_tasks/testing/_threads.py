@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Threads", "running_loops"]
 
 _STILL: Final = 0.25  # seconds after which a thread that has not moved is taken to wait
-_RUN: Final = _loop_thread.LoopThread.run.__code__
+_ATTEND: Final = _loop_thread.LoopThread._attend.__code__  # noqa: SLF001 - where callers wait for their calls
 _CONDITION: Final = threading.Condition.wait.__code__
 _POOL: Final = futures._worker.__code__  # noqa: SLF001 - where the idle ones of a pool are
 _JOINS: Final = frozenset(
@@ -49,9 +49,9 @@ def running_loops() -> Iterator[asyncio.AbstractEventLoop]:
 def _waits(frame: FrameType) -> bool:
     """Whether a thread waits for another one that has not given it anything yet."""
     code, its = frame.f_code, frame.f_locals
-    if code is _RUN:
-        tasks: list[asyncio.Task[object]] = its.get("tasks", [])
-        return bool(tasks) and not tasks[0].done() and its["events"].empty()
+    if code is _ATTEND:
+        call = its["call"]
+        return call.task is not None and not call.is_over and bool(call.events.empty())
     if code is _CONDITION:
         starter = frame.f_back and frame.f_back.f_back  # it waits for an event, and that for a condition
         is_start = starter is not None and starter.f_code is _START  # of a thread that may not be seen yet
