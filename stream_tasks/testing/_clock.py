@@ -146,11 +146,9 @@ class VirtualClock:
             due = min((sleeper.due for sleeper in self._resting), default=math.inf)
             if due == math.inf or not any(sleeper.is_awaited() for sleeper in self._resting):
                 return _SELDOM
-            if self._is_quiet():
-                sleep(_SETTLE)
-                if self._is_quiet():
-                    self._jump(due)
-                    return 0
+            if self._is_quiet() and self._stays_quiet():
+                self._jump(due)
+                return 0
             return _AGAIN
 
     def _is_quiet(self) -> bool:
@@ -159,6 +157,10 @@ class VirtualClock:
         return not any(sleeper.ready(0) for sleeper in self._resting) and not self._threads.at_work(
             resting, loops
         )
+
+    def _stays_quiet(self) -> bool:
+        sleep(_SETTLE)
+        return self._is_quiet()
 
     def _jump(self, to: float) -> None:
         self._now = max(self._now, to)
