@@ -105,9 +105,9 @@ class Poller:
         watch = self.join(waiter)
         try:
             if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self.now() if waiter.timeout else math.inf)
+                await self._poll(watch, waiter.deadline - self._loop.time() if waiter.timeout else math.inf)
             while True:
-                while waiter.updates and on_update is not None and self.now() < waiter.deadline:
+                while waiter.updates and on_update is not None and self._loop.time() < waiter.deadline:
                     await self._call(on_update, waiter)
                 if waiter.is_done:
                     break
@@ -122,7 +122,7 @@ class Poller:
         """Show a caller the next snapshot, within its deadline."""
         pending = on_update(waiter.updates.popleft()) if waiter.updates else None
         if inspect.isawaitable(pending):
-            remaining = None if waiter.deadline == math.inf else waiter.deadline - self.now()
+            remaining = None if waiter.deadline == math.inf else waiter.deadline - self._loop.time()
             with anyio.move_on_after(remaining):
                 await pending
 
@@ -131,7 +131,7 @@ class Poller:
         watch = self.join(waiter)
         try:
             if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self.now() if waiter.timeout else math.inf)
+                await self._poll(watch, waiter.deadline - self._loop.time() if waiter.timeout else math.inf)
             while True:
                 while waiter.updates:
                     yield waiter.updates.popleft()
@@ -201,7 +201,7 @@ class Poller:
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
         if self._log.is_heard:
-            self._log.ended(waiter, self.now())
+            self._log.ended(waiter, self._loop.time())
         watch = self._watches[waiter.task_id]
         del watch.waiters[waiter]
         if watch.waiters:
@@ -219,7 +219,7 @@ class Poller:
 
     def expire(self, waiter: Waiter) -> None:
         """End a wait whose deadline has come."""
-        now = self.now()
+        now = self._loop.time()
         watch = self._watches[waiter.task_id]
         if watch.place and watch.due < now - OVERDUE:
             waiter.obstacle = self._pacer.obstacle(now)
@@ -227,7 +227,7 @@ class Poller:
 
     def obstacle(self) -> Obstacle | None:
         """Return what holds polls back, if anything does."""
-        now = self.now()
+        now = self._loop.time()
         reason = self._pacer.obstacle(now) if self._watches else None
         due, free = self._due.next_due(), self._pacer.next_at(now)
         if reason is None or (reason == "rate_limited" and due > free):
@@ -257,7 +257,7 @@ class Poller:
         """Begin the first look at a task, if it has had none and may have it at once; else plan it."""
         if watch.ended is not None or watch.place or watch.is_polling or waiter.is_done:
             return False
-        now = self.now()
+        now = self._loop.time()
         if self._pacer.next_at(now) <= now < self._due.next_due() and now < waiter.deadline:
             self._begin(watch, now)
             return True
@@ -267,7 +267,7 @@ class Poller:
     async def _news(self, waiter: Waiter) -> None:
         """Return when there is news for `waiter`; raise when its deadline comes first."""
         try:
-            remaining = None if waiter.deadline == math.inf else waiter.deadline - self.now()
+            remaining = None if waiter.deadline == math.inf else waiter.deadline - self._loop.time()
             with anyio.fail_after(remaining):
                 await waiter.changed()
         except TimeoutError:
@@ -290,7 +290,7 @@ class Poller:
         """Set the one timer to when the next poll can go out."""
         at = self._due.next_due()
         if at < math.inf:
-            at = max(at, self._pacer.next_at(self.now()))
+            at = max(at, self._pacer.next_at(self._loop.time()))
         if self._timer is not None:
             if self._timer_at <= at < math.inf:
                 return
@@ -306,7 +306,7 @@ class Poller:
 
     def _release(self) -> None:
         """Send out what is due, as far as the pacer allows."""
-        now = self.now()
+        now = self._loop.time()
         while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
             watch = self._due.pop()
             due = watch.next_look()
@@ -327,7 +327,7 @@ class Poller:
     async def _poll(self, watch: Watch, limit: float) -> None:
         """Look at one task once, and tell everyone."""
         watch.has_begun = True
-        begun = self.now()
+        begun = self._loop.time()
         answer: Look | Exception | None = None
         try:
             # Whoever wanted this may have left before the loop came round to it.
@@ -340,7 +340,7 @@ class Poller:
 
     def _settle(self, watch: Watch, answer: Look | Exception | None, begun: float, limit: float) -> None:
         """Take in what a poll brought, and plan the next one."""
-        now = self.now()
+        now = self._loop.time()
         watch.took = now - begun
         if not self._turns:
             self._begun = 0
