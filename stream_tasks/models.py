@@ -259,19 +259,22 @@ class ItemResults:
         return {key: item for key, item in self.items.items() if not item.ok}
 
 
-@frozen
 class DeleteChannelsResult(ItemResults):
     """What became of each channel, by its cid."""
 
+    __slots__ = ()
 
-@frozen
+
 class DeleteUsersResult(ItemResults):
     """What became of each user, by its id."""
 
+    __slots__ = ()
 
-@frozen
+
 class DeleteCallResult(ItemResults):
     """What became of the call, by ``type:id``."""
+
+    __slots__ = ()
 
 
 @frozen
