@@ -121,3 +121,22 @@ async def test_work_that_swallows_its_cancellation_is_not_failed() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
+
+
+async def test_a_task_may_enter_it_again() -> None:
+    """What it does inside counts against the limit that it is under, which holds afterwards, too."""
+    limit = Limit(3)
+    loop = asyncio.get_running_loop()
+
+    async def under_twice(*parts: float) -> None:
+        with limit:
+            for seconds in parts:
+                await under(limit, seconds)
+            await asyncio.sleep(5)
+
+    for parts in ((), (1, 1), (2, 2)):
+        begun = loop.time()
+        with pytest.raises(TimeoutError):
+            await under_twice(*parts)
+        assert loop.time() - begun == pytest.approx(3)
+        assert await under(limit, 1) == "done"

@@ -13,7 +13,7 @@ Running = asyncio.Task[object]
 class Limit:
     """A time limit for what many asyncio tasks do: like `asyncio.timeout`, with one timer for all.
 
-    Entered by a task that is not under it already.
+    A task that enters it again is under the limit that it had.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -21,10 +21,14 @@ class Limit:
         self._loop = asyncio.get_running_loop()
         # When each ends, the first one first, and how often it had been cancelled before.
         self._ends: dict[Running, tuple[float, int]] = {}
+        self._again: list[Running] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
         task: Any = asyncio.current_task()
+        if task in self._ends:
+            self._again.append(task)
+            return
         self._ends[task] = self._loop.time() + self.seconds, task.cancelling()
         if self._timer is None:
             self._timer = self._loop.call_later(self.seconds, self._sweep)
@@ -32,6 +36,9 @@ class Limit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """Make a `TimeoutError` of the cancellation that the limit asked for, and of no other."""
         task: Any = asyncio.current_task()
+        if self._again and task in self._again:
+            self._again.remove(task)
+            return
         end, cancelled = self._ends.pop(task)
         if end < 0 and task.uncancel() <= cancelled and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error
