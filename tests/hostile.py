@@ -15,6 +15,7 @@ __all__ = [
     "dribbles_its_body",
     "dribbles_its_head",
     "explodes",
+    "fails_at_length",
     "front",
     "is_silent",
     "proxy",
@@ -184,6 +185,13 @@ async def sends_headers_without_end(writer: asyncio.StreamWriter) -> None:
 async def announces_a_huge_body(writer: asyncio.StreamWriter) -> None:
     """Say a body of a gigabyte, its length told."""
     writer.write(OK + b"Content-Length: %d\r\n\r\n" % GIGABYTE)
+    await _repeat(writer, b" " * 2**16)
+
+
+async def fails_at_length(status: int, writer: asyncio.StreamWriter) -> None:
+    """Say an error, and a gigabyte about it."""
+    head = OK.replace(b"200 OK", b"%d Trouble" % status)
+    writer.write(head + b"Retry-After: 0\r\nContent-Length: %d\r\n\r\n" % GIGABYTE)
     await _repeat(writer, b" " * 2**16)
 
 

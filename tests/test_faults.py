@@ -37,6 +37,7 @@ from places import (
 
 from stream_tasks import (
     AsyncStream,
+    StreamApiException,
     StreamDecodeException,
     StreamException,
     StreamTransportException,
@@ -183,6 +184,18 @@ TABLE = [
     row("a body of 1 GB", partial(before, hostile.announces_a_huge_body), refused_body),
     row("a body of 1 GB in chunks", partial(before, hostile.sends_huge_chunks), refused_body),
     row("a gzip bomb", partial(before, hostile.explodes), refused_body),
+    *(
+        row(
+            f"a body of 1 GB with a {status}, for a while",
+            partial(before, partial(hostile.fails_at_length, status)),
+        )
+        for status in (408, 429, 503)
+    ),
+    row(
+        "a body of 1 GB with a 403",
+        partial(before, partial(hostile.fails_at_length, 403)),
+        ends_at_once(StreamApiException),
+    ),
     row("invalid chunks, for a while", partial(before, hostile.breaks_its_chunks)),
     row("connections that end without a word, for a while", partial(before, hostile.closes)),
     row("a name that nobody knows", where_no_name_is_known, elapses("dns_failure"), 1.5),

@@ -390,6 +390,18 @@ async def test_an_exchange_with_less_time_than_a_request_has(server: FakeStream)
     assert time.monotonic() - started < 0.5
 
 
+@pytest.mark.parametrize("limit", [1e-9, 0.0, -1.0])
+async def test_an_exchange_whose_time_is_up(server: FakeStream, limit: float) -> None:
+    """It ends at once: time may run out between the look at the clock and the request."""
+    server.inject(Fault.hang())
+    async with transport(server.url, request_timeout=30.0) as made:
+        started = time.monotonic()
+        with pytest.raises(StreamTransportException) as info:
+            await made.exchange("GET", "/tasks", limit=limit)
+    assert info.value.error_type == TIMEOUT
+    assert time.monotonic() - started < 0.5
+
+
 async def test_a_connection_that_takes_too_long() -> None:
     """The set-up of a connection, TLS included, has its own limit."""
     async with raw_server(says_nothing) as raw:
@@ -553,6 +565,17 @@ async def test_a_body_that_is_too_large(content: bytes) -> None:
             await made.exchange("GET", "/")
 
 
+@pytest.mark.parametrize("code", [302, 400, 429, 503])
+async def test_an_error_with_a_body_that_is_too_large(code: int) -> None:
+    """The status and the headers count all the same; of the body, only the beginning is kept."""
+    content = answer(b"x" * (MAX_BODY + 1), "Retry-After: 7").replace(b"200", str(code).encode(), 1)
+    async with raw_server(says(content)) as raw, transport(raw.url) as made:
+        found = await made.exchange("GET", "/")
+    assert (found.status, found.headers["Retry-After"]) == (code, "7")
+    assert found.body == b"x" * len(found.body)
+    assert 200 < len(found.body) < MAX_BODY / 100
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(server: FakeStream, code: int) -> None:
     """A redirect is an answer like any other: the token is shown to no other host."""
@@ -685,6 +708,27 @@ async def test_an_injected_session_that_is_closed() -> None:
     async with transport("http://127.0.0.1:1", session) as made:
         with pytest.raises((RuntimeError, StreamTransportException), match="session is closed"):
             await made.exchange("GET", "/")
+
+
+async def test_a_middleware_that_calls_the_client(server: FakeStream) -> None:
+    """One exchange within another shares its time limit."""
+    inner: list[int] = []
+
+    async def look_first(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if not inner:
+            inner.append(0)
+            inner.append((await client.get_task("t")).status_code)
+        return await handler(request)
+
+    server.add_task("t", result={"url": "there"})
+    async with (
+        aiohttp.ClientSession(middlewares=(look_first,)) as session,
+        AsyncStream(server.api_key, server.api_secret, base_url=server.url, session=session) as client,
+    ):
+        assert await client.wait_for_task("t") == {"url": "there"}
+    assert inner == [0, 200]
 
 
 async def test_an_injected_session_that_raises_for_status(server: FakeStream) -> None:

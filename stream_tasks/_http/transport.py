@@ -41,6 +41,13 @@ MAX_BODY: Final = 16 * 2**20
 
 _KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
 
+_BEGINNING: Final = 2**16
+"""What is kept of an error's body that is too large, in bytes."""
+
+_FIRST_ERROR: Final = 300
+
+_SHORTEST: Final = 0.001  # aiohttp takes a limit of zero or less for none
+
 _LARGE: Final = 2**20  # aiohttp warns of bytes as large as this
 
 _SAFE: Final = frozenset({"GET", "POST"})  # what aiohttp may send again, and what it never does
@@ -139,7 +146,7 @@ class Transport:
     async def exchange(
         self, method: str, target: str, *, body: bytes | None = None, limit: float = math.inf
     ) -> Answer:
-        """Send one request and read its whole answer.
+        """Send one request and read its whole answer; of an error over 16 MiB, the beginning.
 
         Args:
             method: The HTTP method.
@@ -149,21 +156,25 @@ class Transport:
 
         Raises:
             StreamTransportException: No usable answer came.
-            StreamDecodeException: The body is over 16 MiB.
+            StreamDecodeException: The body is over 16 MiB, and the status is a good one.
         """
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
         options = self._options if method == "GET" and body is None else self._options_for(method, body)
         begun = self._loop.time()
-        timeout = self._timeout if limit >= self._limit.seconds else self._connections.timeout(limit)
+        timeout = (
+            self._timeout
+            if limit >= self._limit.seconds
+            else self._connections.timeout(max(limit, _SHORTEST))
+        )
         path, _, query = target.partition("?")
         url = self._base(query).with_path(self._prefix + path, encoded=True, keep_query=True)
         try:
             with self._limit:
                 response = await session.request(method, url, timeout=timeout, **options)
                 try:
-                    content = await _read(response.content)
+                    content = await _read(response)
                 except BaseException:
                     response.close()
                     raise
@@ -176,6 +187,8 @@ class Transport:
         if token := self._headers.get("Authorization"):
             # Gateways print what they were sent.
             content = content.replace(token.encode(), b"***")
+        if len(content) > MAX_BODY:
+            content = content[:_BEGINNING]
         return Answer(response.status, response.headers, content)
 
     def _options_for(self, method: str, body: bytes | None) -> dict[str, Any]:
@@ -292,15 +305,18 @@ async def _send_once(
     raise broken
 
 
-async def _read(stream: aiohttp.StreamReader) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    stream = response.content
     body: bytes | bytearray = await stream.readany()
     if not stream.at_eof():
         body = bytearray(body)
         while not stream.at_eof() and len(body) <= MAX_BODY:
             body += await stream.readany()
     if len(body) > MAX_BODY:
-        del body  # or the error's traceback would hold it
-        raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
+        if response.status < _FIRST_ERROR:
+            del body  # or the error's traceback would hold it
+            raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
+        response.close()
     return bytes(body)
 
 
