@@ -198,9 +198,17 @@ async def test_the_leader_may_go_at_any_moment(
     assert_rests(client.engine)
 
 
-async def test_the_leaders_deadline_is_not_the_others_trouble(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("early", [0, 0.001])
+async def test_the_leaders_deadline_is_not_the_others_trouble(
+    early: float, caplog: pytest.LogCaptureFixture
+) -> None:
     """A first look that is cut by one caller's deadline counts as no failure of the server."""
-    script = Script(Hang(3600), "running", "completed")
+
+    class Cut(Script):
+        async def __call__(self, task_id: str, limit: float) -> Any:
+            return await super().__call__(task_id, limit - early)
+
+    script = Cut(Hang(3600), "running", "completed")
     client = client_of(script)
     hasty = [asyncio.create_task(outcome_of(client.wait_for_task("t", timeout=2)))]
     await asyncio.sleep(0)
@@ -331,6 +339,21 @@ async def test_a_new_wait_does_not_overtake_a_poll_that_is_being_cancelled() -> 
     third = asyncio.create_task(client.wait_for_task("t"))
     await asyncio.wait([first, second])
     assert await third == {}
+    assert_rests(client.engine)
+
+
+async def test_a_poll_that_is_being_cancelled_is_nobodys_one_look() -> None:
+    """A wait of one look that finds such a poll takes one of its own, at once."""
+    script = Script("running", Hang(5), "completed")
+    client = client_of(script)
+    first = asyncio.create_task(client.wait_for_task("t", 50))
+    await asyncio.sleep(52)
+    assert script.in_flight
+    first.cancel()
+    await asyncio.sleep(0)
+    assert await client.wait_for_task("t", 70, 0) == {}
+    assert times(script.polls) == [0, 50, 52]
+    await asyncio.wait([first])
     assert_rests(client.engine)
 
 

@@ -47,6 +47,9 @@ AT_A_TIME: Final = 250
 OVERDUE: Final = 0.05
 """A look that is later than this, in seconds, was held back."""
 
+TIMERS: Final = 0.002
+"""Timers may be early by so many seconds: uvloop's count whole milliseconds."""
+
 _UNAVAILABLE = 503
 _SERVER_ERROR = 500
 
@@ -170,17 +173,17 @@ class Poller:
         if waiter.timeout == 0:
             # One look, bounded like any request, and so is the wait for its turn.
             waiter.deadline = waiter.started + self._request_timeout
+        self._log.started(waiter)
         watch = self._watches.get(waiter.task_id)
         is_first = watch is None
         if watch is None:
             watch = self._watches[waiter.task_id] = Watch(waiter.task_id)
         watch.waiters[waiter] = None
-        self._log.started(waiter)
         if self._is_closed:
             self._close(waiter)
         if is_first or self._is_closed:
             return watch
-        waiter.polls += watch.is_polling
+        waiter.polls += watch.is_polling and not (watch.poll is not None and watch.poll.cancelling())
         if watch.task is not None:
             waiter.show(watch.task)
             if watch.task.is_final:
@@ -348,7 +351,7 @@ class Poller:
         watch.poll = None
         if answer is None:
             self._pacer.dropped()
-        elif watch.took >= limit and _is_timeout(answer):
+        elif watch.took > limit - TIMERS and _is_timeout(answer):
             # The caller's deadline ended this, not the server: it says nothing to the others.
             self._pacer.dropped()
             for waiter in list(watch.waiters):
