@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
@@ -594,6 +595,10 @@ class AsyncStream:
         batch = Batch(poller, wants_updates=on_update is not None)
         pulled: dict[Waiter, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
+        # Where all waits have one deadline, it bounds what is done for them, too.
+        until = math.inf
+        if started is not None and timeout is not None:
+            until = started + (timeout or self._connections.request_timeout)
 
         def begin(task: str | StartedTask[Any]) -> None:
             if started is None:
@@ -613,8 +618,8 @@ class AsyncStream:
         try:
             while not pulling.done() or len(batch):
                 waiter = await batch.next()
-                while batch.updates:
-                    await _tell(on_update, batch.updates.popleft())
+                while batch.updates and poller.now() < until:
+                    await _tell(on_update, batch.updates.popleft(), until)
                 if waiter is not None:
                     if room is not None:
                         room.release()
@@ -760,8 +765,9 @@ async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
         yield item
 
 
-async def _tell(callback: Callable[[T], object] | None, news: T) -> None:
+async def _tell(callback: Callable[[T], object] | None, news: T, until: float = math.inf) -> None:
     if callback is not None:
         pending = callback(news)
         if inspect.isawaitable(pending):
-            await pending
+            with anyio.CancelScope(deadline=until):
+                await pending

@@ -847,6 +847,25 @@ async def test_updates_come_while_the_next_outcome_is_waited_for() -> None:
     assert told == ["running", "completed", "completed"]
 
 
+@pytest.mark.parametrize(("timeout", "took"), [(5, 5), (0, 7)])
+async def test_a_callback_that_hangs_ends_with_the_call(timeout: float, took: float) -> None:
+    """The call's deadline holds for `on_update`, too; what is news by then is not shown."""
+    begun: list[str] = []
+
+    async def dawdle(task: Task) -> None:
+        begun.append(task.task_id)
+        await asyncio.sleep(3600)
+
+    client = ScriptedStream(ById({"a": ["running"], "b": ["completed"]}), request_timeout=7)
+    started = client.engine.now()
+    outcomes = await client.wait_for_tasks(["a", "b"], timeout=timeout, on_update=dawdle)
+    assert client.engine.now() - started == pytest.approx(took, abs=0.05)
+    assert begun == ["a"]
+    assert isinstance(outcomes["a"].exception(), StreamWaitTimeoutException)
+    assert outcomes["b"].ok
+    assert_rests(client.engine)
+
+
 async def test_an_error_in_on_update_stops_all_waits() -> None:
     """What a callback raises reaches the caller, and leaves nothing running."""
     client = ScriptedStream(ById({"a": ["running"], "b": [Hang(5)]}))
