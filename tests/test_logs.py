@@ -1,11 +1,12 @@
 """What the logger ``stream_tasks`` is told: stable events, and their facts."""
 
 import asyncio
+import gc
 import logging
 from typing import Any
 
 import pytest
-from scripted import ById, Script, ScriptedStream
+from scripted import ById, Script, ScriptedStream, assert_rests
 
 from stream_tasks import (
     AsyncStream,
@@ -140,3 +141,27 @@ async def test_each_request_has_a_line(
         await client.start_task("POST", "/x")
     request = the(caplog, "request")
     assert (request["method"], request["error_type"]) == ("POST", "connection_reset")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("event", ["retrying", "resumed"])
+async def test_a_filter_that_raises_loses_no_wait(event: str) -> None:
+    """The loop is told of it, and the task is looked at again."""
+    logger = logging.getLogger("stream_tasks")
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def raise_once(record: logging.LogRecord) -> bool:
+        if getattr(record, "event", None) == event and not told:
+            raise LookupError(event)
+        return True
+
+    logger.addFilter(raise_once)
+    try:
+        client = ScriptedStream(Script("running", AWAY, "running", "completed"))
+        assert await client.wait_for_task("t", timeout=None) == {}
+        gc.collect()
+    finally:
+        logger.removeFilter(raise_once)
+    assert [str(error) for error in told] == [event]
+    assert_rests(client.engine)

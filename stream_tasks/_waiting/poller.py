@@ -203,10 +203,10 @@ class Poller:
 
     def leave(self, waiter: Waiter) -> asyncio.Task[None] | None:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
-        if self._log.is_heard:
-            self._log.ended(waiter, self._loop.time())
         watch = self._watches[waiter.task_id]
         del watch.waiters[waiter]
+        if self._log.is_heard:
+            self._log.ended(waiter, self._loop.time())
         if watch.waiters:
             # If nobody else wants the next look so early, that is seen when it is due.
             return None
@@ -349,24 +349,27 @@ class Poller:
             self._begun = 0
         watch.is_polling = False
         watch.poll = None
-        if answer is None:
-            self._pacer.dropped()
-        elif watch.took > limit - TIMERS and _is_timeout(answer):
-            # The caller's deadline ended this, not the server: it says nothing to the others.
-            self._pacer.dropped()
-            for waiter in list(watch.waiters):
-                if waiter.deadline <= now:
-                    self.expire(waiter)
-        else:
-            self._take_in(watch, answer, now)
-        if watch.waiters:
-            due = watch.next_look()
-            if due < math.inf:
-                self._put(watch, due)
-        elif self._watches.get(watch.task_id) is watch:
-            del self._watches[watch.task_id]
-        if self._timer is not None or self._due.next_due() < math.inf:
-            self._release()
+        try:
+            if answer is None:
+                self._pacer.dropped()
+            elif watch.took > limit - TIMERS and _is_timeout(answer):
+                # The caller's deadline ended this, not the server: it says nothing to the others.
+                self._pacer.dropped()
+                for waiter in list(watch.waiters):
+                    if waiter.deadline <= now:
+                        self.expire(waiter)
+            else:
+                self._take_in(watch, answer, now)
+        finally:
+            # Also where a handler or a filter of the log raises.
+            if watch.waiters:
+                due = watch.next_look()
+                if due < math.inf:
+                    self._put(watch, due)
+            elif self._watches.get(watch.task_id) is watch:
+                del self._watches[watch.task_id]
+            if self._timer is not None or self._due.next_due() < math.inf:
+                self._release()
 
     def _take_in(self, watch: Watch, answer: Look | Exception, now: float) -> None:
         if isinstance(answer, Exception):
