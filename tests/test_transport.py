@@ -773,7 +773,6 @@ async def test_the_session_is_made_at_first_use(server: FakeStream) -> None:
     """Nothing is opened before the first exchange, and aclose closes it; twice is fine."""
     made = Transport(Connections(), server.url, HEADERS, None)
     assert vars(made)["_session"] is None
-    await made.aclose()
     await made.exchange("GET", "/")
     session = made._session
     assert session is not None
@@ -806,6 +805,15 @@ def test_settings_reach_the_session() -> None:
         await made.aclose()
 
     asyncio.run(look())
+
+
+async def test_nothing_is_opened_after_the_end(server: FakeStream) -> None:
+    """An exchange that begins when all is closed is refused: nobody would close its connection."""
+    made = Transport(Connections(), server.url, HEADERS, None)
+    await made.aclose()
+    with pytest.raises(RuntimeError, match="closed"):
+        await made.exchange("GET", "/")
+    assert made._session is None
 
 
 async def test_cookies_are_not_kept() -> None:

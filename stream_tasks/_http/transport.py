@@ -134,6 +134,7 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session = session
+        self._is_closed = False
         if session is not None:
             self._options |= {"headers": headers, "auto_decompress": True}
             if session.auth is not None or session.trust_env:
@@ -220,6 +221,9 @@ class Transport:
         )
 
     async def _open(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            # A poll may have been on its way here: nobody would close what it opened.
+            raise RuntimeError("this client is closed")
         self._lifetime = _lifetime(self._connections, self._headers)
         self._session = await anext(self._lifetime)
         # Not __del__: in a cycle of garbage the session's own could come first.
@@ -228,6 +232,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close what was opened here; a caller's session stays open."""
+        self._is_closed = True
         self._limit.close()
         if self._lifetime is not None:
             await self._lifetime.aclose()
