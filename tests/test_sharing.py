@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import random
+import sys
 from contextlib import aclosing
 from typing import Any
 
@@ -376,6 +377,24 @@ async def test_a_poll_that_was_wanted_and_then_not_is_not_sent() -> None:
     another.cancel()
     await asyncio.wait([another])
     assert_rests(engine)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before")
+@pytest.mark.parametrize("latency", [0, 0.1])
+async def test_polls_may_be_eager(latency: float) -> None:
+    """Where tasks run as they are made, polls may end there and then: nothing of them is left."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined] # on 3.11
+    script = Script(Hang(5), "running", "running", "completed", latency=latency)
+    client = client_of(script)
+    first = asyncio.create_task(client.wait_for_tasks(["t"]))
+    await asyncio.sleep(1)
+    first.cancel()
+    await asyncio.sleep(0)
+    assert await asyncio.gather(*(client.wait_for_task("t") for _ in range(3))) == [{}] * 3
+    await asyncio.sleep(0)
+    assert script.most_in_flight == 1
+    assert_rests(client.engine)
 
 
 async def test_a_wait_that_joins_in_time_of_trouble_does_not_hurry_the_polls() -> None:

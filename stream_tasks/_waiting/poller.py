@@ -318,7 +318,9 @@ class Poller:
                 continue
             self._begin(watch, now)
             watch.has_begun = False
-            watch.poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
+            poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
+            # An eager task that met no obstacle has ended.
+            watch.poll = poll if watch.is_polling else None
         self._arm()
 
     def _begin(self, watch: Watch, now: float) -> None:
