@@ -8,7 +8,7 @@ from attrs import define
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream_tasks._waiting.wakeups import DueQueue
+from stream_tasks._waiting.wakeups import MOST_STALE, DueQueue
 
 
 @define(eq=False)
@@ -114,17 +114,36 @@ def test_an_item_can_come_back(queue: DueQueue[Item], items: dict[str, Item]) ->
     assert names(queue) == "a"
 
 
+def test_what_was_discarded_is_not_kept(queue: DueQueue[Item]) -> None:
+    """Waits that are given up hours before their next look do not pile up."""
+    staying = Item("s")
+    queue.push(staying, 3600.0)
+    for _ in range(10 * MOST_STALE):
+        item = Item("x")
+        queue.push(item, 7200.0)
+        queue.discard(item)
+    assert len(queue._heap) <= 2 * MOST_STALE
+    assert names(queue) == "s"
+
+
 Step = tuple[str, int, int]
 steps = st.lists(
     st.tuples(st.sampled_from(["push", "discard", "pop"]), st.integers(0, 4), st.integers(-3, 3))
 )
 
 
+@pytest.mark.parametrize("most_stale", [0, 1000])
 @given(steps)
 @example([("push", 0, 1), ("push", 0, 0), ("pop", 0, 0), ("push", 1, 2), ("pop", 0, 0)])
 @example([("push", 0, 0), ("push", 1, 0), ("push", 0, 0), ("discard", 1, 0), ("pop", 0, 0), ("pop", 0, 0)])
-def test_the_queue_does_what_a_sorted_list_does(script: list[Step]) -> None:
+def test_the_queue_does_what_a_sorted_list_does(most_stale: int, script: list[Step]) -> None:
     """Any order of pushing, moving, discarding and popping gives what the simplest model gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream_tasks._waiting.wakeups.MOST_STALE", most_stale)
+        _play(script)
+
+
+def _play(script: list[Step]) -> None:
     queue: DueQueue[Item] = DueQueue()
     items = [Item(str(number)) for number in range(5)]
     model: list[tuple[float, int, Any]] = []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import heapq
 import math
 from itertools import count
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 __all__ = ["DueQueue", "Queueable"]
+
+MOST_STALE: Final = 1_000
+"""More stale entries than this are dropped, if they are more than half of the queue."""
 
 
 class Queueable(Protocol):
@@ -23,12 +26,13 @@ class DueQueue(Generic[Q]):
     """Items ordered by when they are due; equally due ones by when they came.
 
     An item stands in it once: pushing it again moves it. Moved and discarded items leave a stale
-    entry behind, which is dropped when it comes to the top.
+    entry behind, which is dropped when it comes to the top, or with many others.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Q]] = []
         self._places = count(1)
+        self._discarded = 0
 
     def push(self, item: Q, due: float) -> None:
         """Put `item` in, or move it."""
@@ -38,6 +42,11 @@ class DueQueue(Generic[Q]):
     def discard(self, item: Q) -> None:
         """Take `item` out, if it is in."""
         item.place = 0
+        self._discarded += 1
+        if self._discarded > MOST_STALE and self._discarded > len(self._heap) / 2:
+            self._discarded = 0
+            self._heap = [entry for entry in self._heap if entry[2].place == entry[1]]
+            heapq.heapify(self._heap)
 
     def next_due(self) -> float:
         """Return when the first item is due, infinity when there is none."""
