@@ -710,6 +710,28 @@ async def test_an_injected_session_that_is_closed() -> None:
             await made.exchange("GET", "/")
 
 
+async def test_a_middleware_that_reads_bodies(server: FakeStream) -> None:
+    """A body that was read on its way, to be logged for example, is there all the same."""
+    seen: list[str] = []
+
+    async def log(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        seen.append(await response.text())
+        return response
+
+    server.add_task("t", result={"url": "there"})
+    async with (
+        aiohttp.ClientSession(middlewares=(log,)) as session,
+        AsyncStream(server.api_key, server.api_secret, base_url=server.url, session=session) as client,
+    ):
+        assert await client.wait_for_task("t") == {"url": "there"}
+        with pytest.raises(StreamApiException, match="Can't find task"):
+            await client.get_task("u")
+    assert [json.loads(body).get("status") for body in seen][-2:] == ["completed", None]
+
+
 async def test_a_middleware_that_calls_the_client(server: FakeStream) -> None:
     """One exchange within another shares its time limit."""
     inner: list[int] = []

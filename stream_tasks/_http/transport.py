@@ -317,6 +317,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         body = bytearray(body)
         while not stream.at_eof() and len(body) <= MAX_BODY:
             body += await stream.readany()
+    if not body:
+        # A session's middleware may have read it.
+        body = await response.read()
     if len(body) > MAX_BODY:
         if response.status < _FIRST_ERROR:
             del body  # or the error's traceback would hold it
