@@ -125,10 +125,10 @@ class StreamApiException(StreamException):
         self.status_code = status_code
         self.code = code
         self.message = message
-        self.exception_fields = dict(exception_fields or {})
+        self.exception_fields: dict[str, str] = dict(exception_fields or {})
         self.unrecoverable = unrecoverable
         self.more_info = more_info
-        self.details = list(details)
+        self.details: list[Any] = list(details)
         self.raw_response_body = raw_response_body
         self.rate_limit = rate_limit
         self._hold = _hold
@@ -226,8 +226,8 @@ class StreamDecodeException(StreamException):
 
     def __init__(self, reason: str, *, path: str | None = None, body: str = "") -> None:
         # What is wrong, and where, is the server's to name: it may be of any length.
-        self.reason = one_line(reason)
-        self.path = None if path is None else one_line(path)
+        self.reason: str = one_line(reason)
+        self.path: str | None = None if path is None else one_line(path)
         self.body = body
         super().__init__(self.reason if path is None else f"{self.reason} at {self.path}")
 
@@ -258,10 +258,10 @@ class StreamBatchException(StreamException):
         reason: str = "",
     ) -> None:
         self.operation = operation
-        self.batch = list(batch)
+        self.batch: list[Any] = list(batch)
         self.position = position
         self.may_have_started = may_have_started
-        self.task_ids = list(task_ids)
+        self.task_ids: list[str] = list(task_ids)
         fate = "may or may not have been started" if may_have_started else "was not started"
         text = f"{operation}: the batch of {len(batch)} from item {position + 1} on {fate}"
         super().__init__(f"{text}: {reason}".removesuffix(": "))
