@@ -375,7 +375,7 @@ async def test_finish_and_forget(server: FakeStream, client: Client) -> None:
 )
 def test_negative_times_are_refused(arguments: dict[str, Any]) -> None:
     """A script cannot go back in time."""
-    with pytest.raises(ValueError, match="must be >= 0"):
+    with pytest.raises(ValueError, match="0 or more, not -1"):
         TaskScript(**arguments)
 
 

@@ -1,13 +1,16 @@
 """What the test kit demands of code under test, and how pytest finds it."""
 
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from stream_tasks import AsyncStream, Stream, webhooks
+from stream_tasks import AsyncStream, StartedTask, Stream, TaskResult, webhooks
 from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
 
 
@@ -70,7 +73,7 @@ def test_environment_names_the_server(threaded_server: FakeStream) -> None:
 def test_webhooks_are_signed(fake_stream: FakeStream, stream_client: Stream) -> None:
     """An export's end is told with the file's address, and each try of it is the same webhook."""
     started = stream_client.export_users(["jane"])
-    body, headers = fake_stream.webhook(started.task_id or "")
+    body, headers = fake_stream.webhook(started)
     event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
     assert (event.type, event.task_id, event.error) == ("export.users.success", started.task_id, None)
     assert event.url is not None
@@ -85,12 +88,12 @@ def test_webhooks_tell_of_failures(fake_stream: FakeStream, stream_client: Strea
     """A failed export is told with the reason, a batch with what failed in it."""
     fake_stream.script_operation("export_channels", error=TaskFailure("Oops", "it broke"))
     started = stream_client.export_channels([{"type": "messaging", "id": "general"}])
-    body, headers = fake_stream.webhook(started.task_id or "")
+    body, headers = fake_stream.webhook(started)
     event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
     assert (event.type, event.url, event.error) == ("export.channels.error", None, "it broke")
     fake_stream.fail_items("a:bad")
     batch = stream_client.update_channels_batch("hide", {"cid": ["a:1", "a:bad"]})
-    body, headers = fake_stream.webhook(batch.task_id or "")
+    body, headers = fake_stream.webhook(batch)
     event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
     assert event.type == "channel_batch_update.completed"
     assert event.extra["failed_channels"][0]["cids"] == ["a:bad"]
@@ -100,7 +103,7 @@ def test_deletions_have_no_webhook(fake_stream: FakeStream, stream_client: Strea
     """What Stream never sends cannot be had, and neither can news of a task that is not there."""
     started = stream_client.delete_users(["jane"])
     with pytest.raises(ValueError, match="Stream sends no webhook for delete_users"):
-        fake_stream.webhook(started.task_id or "")
+        fake_stream.webhook(started)
     with pytest.raises(ValueError, match="Stream sends no webhook for others"):
         fake_stream.webhook(fake_stream.add_task())
     with pytest.raises(KeyError):
@@ -226,3 +229,142 @@ def test_tasks_left_alone(
         fake_stream.assert_all_waited()
     fake_stream.clear()
     fake_stream.assert_all_waited()
+
+
+# What tests give
+
+
+MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
+    (
+        "one status as text",
+        lambda server: server.add_task(statuses="running"),
+        "statuses must be an iterable",
+    ),
+    (
+        "a word for seconds",
+        lambda server: server.add_task(after=cast("float", "3")),
+        "after must be a number",
+    ),
+    ("an end and none", lambda server: server.add_task(after=3, never=True), "after must not be given"),
+    (
+        "no time at all",
+        lambda server: server.add_task(visible_after=math.nan),
+        "visible_after must be a finite",
+    ),
+    (
+        "a result that is no JSON",
+        lambda server: server.add_task(result={"at": object()}),
+        "result must be what",
+    ),
+    (
+        "an error that is no JSON",
+        lambda server: server.add_task(error={"at": object()}),
+        "error must be what",
+    ),
+    (
+        "an error that is a text",
+        lambda server: server.add_task(error=cast("Any", "no")),
+        "error must be a TaskF",
+    ),
+    ("a number as id", lambda server: server.add_task(cast("str", 5)), "task_id must be a task id"),
+    (
+        "scripts less than none",
+        lambda server: server.script_operation("delete_users", times=-1),
+        "times must be 0",
+    ),
+    (
+        "scripts by halves",
+        lambda server: server.script_operation("delete_users", times=cast("int", 0.5)),
+        "times must be a whole number",
+    ),
+    (
+        "a status as fault",
+        lambda server: server.inject(cast("Fault", 503)),
+        r"such as Fault.status\(503\), not 503",
+    ),
+    ("faults less than none", lambda server: server.inject(Fault.reset(), -1), "times must be 0 or more"),
+    (
+        "faults as a word",
+        lambda server: server.inject(Fault.reset(), cast("int", "2")),
+        "times must be a number",
+    ),
+    (
+        "faults in the past",
+        lambda server: server.inject(Fault.reset(), seconds=-1),
+        "seconds must be a finite",
+    ),
+    ("no HTTP status", lambda _: Fault.status(99), "code must be an HTTP status from 200 to 599, not 99"),
+    (
+        "a status as a word",
+        lambda _: Fault.status(cast("int", "503")),
+        "code must be an HTTP status, not '503'",
+    ),
+    ("a negative delay", lambda _: Fault.delay(-1), "seconds must be a finite number of seconds"),
+    ("a negative silence", lambda _: Fault.hang(-1), "seconds must be a finite number of seconds"),
+    (
+        "an operation's other name",
+        lambda server: server.limit("export_channels", 5),
+        "there are GetTask, .*ExportC",
+    ),
+    (
+        "nobody's window",
+        lambda server: server.spend(5, endpoint="Nothing"),
+        "no endpoint is called 'Nothing'",
+    ),
+    (
+        "a limit as a word",
+        lambda server: server.limit("GetTask", cast("int", "5")),
+        "rule must be a RateLimitRule",
+    ),
+    (
+        "items in a list",
+        lambda server: server.fail_items(cast("str", ["a", "b"])),
+        "each of items must be a text",
+    ),
+    ("a file of text", lambda server: server.add_file("x", cast("bytes", "text")), "content must be bytes"),
+    ("nobody's end", lambda server: server.finish("nobody"), "no task has the id 'nobody'"),
+    ("nobody's oblivion", lambda server: server.forget("nobody"), "no task has the id 'nobody'"),
+    (
+        "work without a task",
+        lambda server: server.polls(StartedTask(None, {}, TaskResult)),
+        "done at once, without a task",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"), [pytest.param(mistake, text, id=name) for name, mistake, text in MISTAKES]
+)
+def test_mistakes_show_where_they_are_made(mistake: Callable[[FakeStream], object], message: str) -> None:
+    """What makes no sense is refused in the test's own line, and the parameter is named."""
+    with pytest.raises((TypeError, ValueError, KeyError), match=message):
+        mistake(FakeStream())
+
+
+def test_none_is_no_fault(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A fault for no request strikes none."""
+    fake_stream.inject(Fault.status(503), 0)
+    task_id = fake_stream.add_task()
+    stream_client.get_task(task_id)
+    assert [poll.status for poll in fake_stream.polls(task_id)] == [200]
+
+
+def test_started_tasks_are_as_good_as_ids(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """What a start returned names its task to the server, too."""
+    fake_stream.script_operation("export_users", never=True, times=2)
+    started, other = (stream_client.export_users([user]) for user in ("jane", "joe"))
+    fake_stream.inject(Fault.status(503), task_id=other)
+    stream_client.get_task(started.task_id or "")
+    fake_stream.finish(started, result={"url": "https://example.com/users"})
+    assert stream_client.wait_for_task(started).url == "https://example.com/users"
+    assert [poll.status for poll in fake_stream.polls(started)] == [200, 200]
+    fake_stream.assert_polled(started, 2)
+    fake_stream.assert_polled(other, 0)
+    with pytest.raises(AssertionError, match=f"^task '{started.task_id}' was polled again"):
+        fake_stream.assert_never_faster_than(1, task_id=started)
+    assert fake_stream.webhook(started)
+    fake_stream.forget(started)
+    with pytest.raises(KeyError, match="no task has the id"):
+        fake_stream.webhook(started)

@@ -280,6 +280,12 @@ def test_time_moves_forward_only(virtual_clock: VirtualClock, seconds: float) ->
         virtual_clock.advance(seconds)
 
 
+def test_stopped_clocks_do_not_move() -> None:
+    """A clock that nobody has started says how to."""
+    with pytest.raises(RuntimeError, match="use it as `with VirtualClock"):
+        VirtualClock().advance(1)
+
+
 def test_one_clock_at_a_time(virtual_clock: VirtualClock) -> None:
     """There is one time."""
     with pytest.raises(RuntimeError, match="another virtual clock runs already"), VirtualClock():

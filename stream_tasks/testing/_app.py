@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 from attrs import evolve
 
+from stream_tasks.models import StartedTask
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
+from stream_tasks.testing._checks import check_kind, check_times, id_of
 from stream_tasks.testing._log import RequestLog
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation, rfc3339
 from stream_tasks.testing._quota import Quota, RateLimitRule
@@ -26,6 +28,7 @@ __all__ = ["FakeApp"]
 
 _STEPS: Final = ("pending", "running")
 _RATE_LIMITS: Final = "/api/v2/rate_limits"
+_ENDPOINTS: Final = ("GetTask", "GetRateLimits", *(operation.endpoint for operation in OPERATIONS))
 _PLATFORMS: Final = ("android", "ios", "web", "unity", "unity_desktop", "unity_console", "server_side")
 
 
@@ -73,11 +76,25 @@ class FakeApp(RequestLog):
         Args:
             endpoint: Stream's name of the endpoint: the operation's in CamelCase, or ``GetTask``.
             rule: The rule, a number of calls a minute, or None for no limit.
+
+        Raises:
+            TypeError: `rule` is nothing of that.
+            ValueError: For an unknown endpoint or a negative number.
         """
-        self._quota(endpoint).rule = RateLimitRule(rule) if isinstance(rule, int) else rule
+        if isinstance(rule, int):
+            rule = RateLimitRule(rule)
+        if rule is not None:
+            check_kind("rule", rule, RateLimitRule, "a RateLimitRule or a number of calls a minute")
+        _check_endpoint(endpoint)
+        self._quota(endpoint).rule = rule
 
     def spend(self, calls: int, *, endpoint: str = "GetTask") -> None:
-        """Let another program spend this many calls of an endpoint's window."""
+        """Let another program spend this many calls of an endpoint's window.
+
+        Raises:
+            ValueError: For an unknown endpoint.
+        """
+        _check_endpoint(endpoint)
         self._quota(endpoint).spend(calls)
 
     def add_task(
@@ -109,37 +126,50 @@ class FakeApp(RequestLog):
             The task's id.
 
         Raises:
-            ValueError: For a negative number of seconds.
+            TypeError: An argument is not of its type, or nothing that JSON can hold.
+            ValueError: For a negative number of seconds, or `after` beside `never`.
         """
-        task_id = str(uuid.uuid4()) if task_id is None else task_id
-        after = math.inf if never else after
-        script = TaskScript(statuses, after, result, error, final, visible_after)
+        task_id = str(uuid.uuid4()) if task_id is None else id_of(task_id)
+        script = TaskScript(statuses, _until(after, never=never), result, error, final, visible_after)
         self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch)
         return task_id
 
     def finish(
-        self, task_id: str, *, result: Result = None, error: Mapping[str, Any] | TaskFailure | None = None
+        self,
+        task_id: str | StartedTask[Any],
+        *,
+        result: Result = None,
+        error: Mapping[str, Any] | TaskFailure | None = None,
     ) -> None:
         """Make a task final now, as `failed` if there is an error, else as `completed`.
 
+        Args:
+            task_id: The task's id, or what its start returned.
+            result: As in `add_task`.
+            error: As in `add_task`.
+
         Raises:
             KeyError: For a task that is not there.
+            TypeError: An argument is not of its type, or nothing that JSON can hold.
         """
-        self._tasks[task_id].rewrite(TaskScript((), result=result, error=error))
+        self._task(task_id).rewrite(TaskScript((), result=result, error=error))
 
-    def forget(self, task_id: str) -> None:
+    def forget(self, task_id: str | StartedTask[Any]) -> None:
         """Take a task off the server, which then cannot be found.
 
+        Args:
+            task_id: The task's id, or what its start returned.
+
         Raises:
             KeyError: For a task that is not there.
         """
-        del self._tasks[task_id]
+        del self._tasks[self._task(task_id).task_id]
 
-    def webhook(self, task_id: str, *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
+    def webhook(self, task_id: str | StartedTask[Any], *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
         """Return the signed webhook that tells of a task's end, for the code that takes such.
 
         Args:
-            task_id: A task that an operation started.
+            task_id: What an operation's start returned, or the id in it.
             attempt: The number of the try, from 1; all tries have the same ``X-Webhook-Id``.
 
         Returns:
@@ -149,7 +179,7 @@ class FakeApp(RequestLog):
             KeyError: For a task that is not there.
             ValueError: For a task of which Stream tells nothing, such as a deletion.
         """
-        return signed_webhook(self._tasks[task_id], self.api_secret, rfc3339(self._wall_time()), attempt)
+        return signed_webhook(self._task(task_id), self.api_secret, rfc3339(self._wall_time()), attempt)
 
     def script_operation(
         self,
@@ -178,12 +208,16 @@ class FakeApp(RequestLog):
             visible_after: As in `add_task`, counted from the start.
 
         Raises:
-            ValueError: For an unknown operation or a negative number of seconds.
+            TypeError: An argument is not of its type, or nothing that JSON can hold.
+            ValueError: For an unknown operation, a negative number, or `after` beside `never`.
         """
-        if name not in {operation.name for operation in OPERATIONS}:
-            raise ValueError(f"no operation is called {name!r}")
-        after = math.inf if never else after
+        names = [operation.name for operation in OPERATIONS]
+        if name not in names:
+            raise ValueError(f"no operation is called {name!r}; there are {', '.join(names)}")
+        check_kind("times", times, int, "a whole number")
+        check_times(times)
         documented = result is ...
+        after = _until(after, never=never)
         script = TaskScript(statuses, after, None if result is ... else result, error, final, visible_after)
         self._scripts.setdefault(name, deque()).extend([(script, documented)] * times)
 
@@ -197,7 +231,17 @@ class FakeApp(RequestLog):
         self._assert_waited(self._tasks.values())
 
     def fail_items(self, *items: str, error: str = "the item could not be processed") -> None:
-        """Make these ids or cids fail one by one in the documented results, while their tasks complete."""
+        """Make these ids or cids fail one by one in the documented results, while their tasks complete.
+
+        Args:
+            items: The ids or cids, one by one.
+            error: What their error says.
+
+        Raises:
+            TypeError: One is no text.
+        """
+        for item in items:
+            check_kind("each of items", item, str, "a text")
         self._failing.update(dict.fromkeys(items, error))
 
     def add_file(self, name: str, content: bytes) -> str:
@@ -212,7 +256,9 @@ class FakeApp(RequestLog):
 
         Raises:
             RuntimeError: If the server has never been started.
+            TypeError: `content` is no bytes.
         """
+        check_kind("content", content, bytes, "bytes")
         path = f"/exports/{next(self._numbers)}/{quote(name, safe='')}"
         self._files[path] = content
         return self.url + path
@@ -227,6 +273,12 @@ class FakeApp(RequestLog):
         self._quotas.clear()
         for endpoint, rule in rules.items():
             self.limit(endpoint, rule)
+
+    def _task(self, task_id: str | StartedTask[Any]) -> FakeTask:
+        task_id = id_of(task_id)
+        if task_id not in self._tasks:
+            raise KeyError(f"no task has the id {task_id!r}")
+        return self._tasks[task_id]
 
     def _wall_time(self) -> float:
         return self._epoch + self._clock()
@@ -298,3 +350,14 @@ class FakeApp(RequestLog):
         queue = self._scripts.get(operation.name)
         script, documented = queue.popleft() if queue else (TaskScript(), True)
         return evolve(script, result=operation.result(start)) if documented else script
+
+
+def _until(after: float | None, *, never: bool) -> float | None:
+    if never and after is not None:
+        raise ValueError(f"after must not be given for a task that never ends, and is {after!r}")
+    return math.inf if never else after
+
+
+def _check_endpoint(name: str) -> None:
+    if name not in _ENDPOINTS:
+        raise ValueError(f"no endpoint is called {name!r}; there are {', '.join(_ENDPOINTS)}")

@@ -12,6 +12,7 @@ from time import sleep  # the real one: tests may put another in the module
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from stream_tasks import _loop_thread
+from stream_tasks._backoff import check_seconds
 from stream_tasks.testing._threads import Threads, running_loops
 
 if TYPE_CHECKING:
@@ -75,10 +76,13 @@ class VirtualClock:
             seconds: How much.
 
         Raises:
-            ValueError: `seconds` is negative or no finite number.
+            RuntimeError: The clock does not run.
+            TypeError: `seconds` is no number.
+            ValueError: It is negative or not finite.
         """
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"seconds must be a finite number of at least 0, not {seconds!r}")
+        seconds = check_seconds("seconds", seconds)
+        if not self._is_running:
+            raise RuntimeError("the clock does not run; use it as `with VirtualClock() as clock:`")
         with self._lock:
             self._jump(self._now + seconds)
 

@@ -4,16 +4,20 @@ import json
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from stream_tasks.testing._answers import Answer, HeaderPairs, Headers, error_answer, header_pairs
+from stream_tasks.testing._checks import check_kind, check_pause
 from stream_tasks.testing._requests import Request
 
 __all__ = ["Fault", "PlannedFault"]
 
 Body: TypeAlias = Mapping[str, Any] | str | bytes
+
+_FIRST_STATUS: Final = 200
+_LAST_STATUS: Final = 599
 
 
 @frozen
@@ -52,7 +56,16 @@ class Fault:
             body: The body, sent as JSON unless it is text or bytes; by default Stream's error envelope.
             headers: Headers to add, in place of the rate-limit ones where they have the same name.
             unrecoverable: Whether the envelope tells the client not to try again.
+
+        Raises:
+            TypeError: `code` is no int.
+            ValueError: It is not from 200 to 599.
         """
+        check_kind("code", code, int, "an HTTP status")
+        if not _FIRST_STATUS <= code <= _LAST_STATUS:
+            raise ValueError(
+                f"code must be an HTTP status from {_FIRST_STATUS} to {_LAST_STATUS}, not {code}"
+            )
         answer = error_answer(code, _phrase(code), unrecoverable=unrecoverable)
         if body is not None:
             answer = Answer(code, _encoded(body))
@@ -102,12 +115,24 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> "Fault":
-        """The true answer comes this many seconds late."""
+        """The true answer comes this many seconds late.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: It is negative or NaN.
+        """
+        check_pause("seconds", seconds)
         return cls(f"delay {seconds:g} s", pause=seconds)
 
     @classmethod
     def hang(cls, seconds: float = math.inf) -> "Fault":
-        """The request is accepted and nothing is said for this many seconds; then the true answer comes."""
+        """The request is accepted and nothing is said for this many seconds; then the true answer comes.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: It is negative or NaN.
+        """
+        check_pause("seconds", seconds)
         return cls(f"hang {seconds:g} s", pause=seconds)
 
 

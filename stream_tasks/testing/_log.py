@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
+
+from stream_tasks.testing._checks import id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stream_tasks.models import StartedTask
     from stream_tasks.testing._answers import Answer
     from stream_tasks.testing._requests import Request
     from stream_tasks.testing._scripts import FakeTask
@@ -32,15 +35,22 @@ class RequestLog:
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    def polls(self, task_id: str) -> list[Request]:
-        """Return the requests that looked at a task, in order of arrival."""
+    def polls(self, task_id: str | StartedTask[Any]) -> list[Request]:
+        """Return the requests that looked at a task, in order of arrival.
+
+        Args:
+            task_id: The task's id, or what its start returned.
+        """
+        task_id = id_of(task_id)
         return [request for request in self.requests if request.task_id == task_id]
 
-    def assert_polled(self, task_id: str, times: int | None = None, *, at_most: int | None = None) -> None:
+    def assert_polled(
+        self, task_id: str | StartedTask[Any], times: int | None = None, *, at_most: int | None = None
+    ) -> None:
         """Demand that a task was looked at.
 
         Args:
-            task_id: The task.
+            task_id: The task's id, or what its start returned.
             times: How often exactly; None for at least once.
             at_most: How often at the most.
 
@@ -48,6 +58,7 @@ class RequestLog:
             AssertionError: It was not; the message lists the polls.
         """
         __tracebackhide__ = True
+        task_id = id_of(task_id)
         polls = self.polls(task_id)
         if times is not None and len(polls) != times:
             wrong = f", not {_times(times)}"
@@ -59,7 +70,9 @@ class RequestLog:
             return
         raise AssertionError(f"task {task_id!r} was {_polled(len(polls))}{wrong}{self._listed(polls)}")
 
-    def assert_never_faster_than(self, seconds: float, *, task_id: str | None = None) -> None:
+    def assert_never_faster_than(
+        self, seconds: float, *, task_id: str | StartedTask[Any] | None = None
+    ) -> None:
         """Demand that no task was looked at twice within less than so many seconds.
 
         The last look that a client takes just before its deadline may come sooner, and counts, too. One
@@ -67,14 +80,14 @@ class RequestLog:
 
         Args:
             seconds: The least time between two polls of one task.
-            task_id: The task; None for each of them.
+            task_id: The task's id, or what its start returned; None for each of them.
 
         Raises:
             AssertionError: One was; the message shows when.
         """
         __tracebackhide__ = True
         asked = dict.fromkeys(request.task_id for request in self.requests if request.task_id is not None)
-        for each in asked if task_id is None else [task_id]:
+        for each in asked if task_id is None else [id_of(task_id)]:
             for earlier, later in pairwise(self.polls(each)):
                 gap = later.at - earlier.at
                 if gap < seconds - _TOLERANCE and earlier.status is not None:

@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from attrs import asdict, field, frozen, validators
+from attrs import Attribute, asdict, field, frozen
+
+from stream_tasks.testing._checks import check_json, check_kind, pause_or_none
 
 __all__ = ["FakeTask", "Result", "TaskFailure", "TaskScript"]
 
@@ -34,11 +36,21 @@ class TaskFailure:
 def _wire_error(error: Mapping[str, Any] | TaskFailure | None) -> Mapping[str, Any] | None:
     if isinstance(error, TaskFailure):
         return asdict(error, filter=lambda _, value: value is not None)
+    if error is not None:
+        check_kind("error", error, Mapping, "a TaskFailure or a mapping")
+        check_json("error", error)
     return error
 
 
 def _texts(statuses: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(statuses, str):
+        raise TypeError(f"statuses must be an iterable of texts, not the one text {statuses!r}")
     return tuple(statuses)
+
+
+def _sendable(_: object, attribute: "Attribute[Any]", value: Result) -> None:
+    if not callable(value):
+        check_json(attribute.name, value)
 
 
 @frozen
@@ -57,11 +69,11 @@ class TaskScript:
     """
 
     statuses: tuple[str, ...] = field(default=("pending", "running"), converter=_texts)
-    after: float | None = field(default=None, validator=validators.optional(validators.ge(0)))
-    result: Result = None
+    after: float | None = field(default=None, validator=pause_or_none)
+    result: Result = field(default=None, validator=_sendable)
     error: Mapping[str, Any] | None = field(default=None, converter=_wire_error)
     final: str | None = None
-    visible_after: float = field(default=0.0, validator=validators.ge(0))
+    visible_after: float = field(default=0.0, validator=pause_or_none)
 
     @property
     def last(self) -> str:

@@ -8,13 +8,15 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 from attrs import frozen
 
+from stream_tasks.models import StartedTask
 from stream_tasks.testing._answers import error_answer
 from stream_tasks.testing._app import FakeApp
+from stream_tasks.testing._checks import check_kind, check_pause, check_times, id_of
 from stream_tasks.testing._clock import ServerLoop, now
 from stream_tasks.testing._faults import Fault, PlannedFault
 from stream_tasks.testing._quota import RateLimitRule
@@ -105,7 +107,7 @@ class FakeStream(FakeApp):
         *,
         seconds: float = math.inf,
         path: str | None = None,
-        task_id: str | None = None,
+        task_id: str | StartedTask[Any] | None = None,
     ) -> None:
         """Let the next requests that match meet a fault; faults strike in the order given.
 
@@ -114,11 +116,22 @@ class FakeStream(FakeApp):
             times: To how many of them; `math.inf` for all. By default one, or all of those within `seconds`.
             seconds: For how long from now.
             path: A part of the raw paths it is for; None for any.
-            task_id: The task whose polls it is for; None for any request.
+            task_id: The id of the task whose polls it is for, or what its start returned; None for any
+                request.
+
+        Raises:
+            TypeError: `fault` is no Fault, or another argument is not of its type.
+            ValueError: A number is negative.
         """
+        check_kind("fault", fault, Fault, "a Fault such as Fault.status(503)")
+        check_pause("seconds", seconds)
         if times is None:
             times = 1 if seconds == math.inf else math.inf
-        self._faults.append(PlannedFault(fault, times, path, task_id, self._clock() + seconds))
+        check_times(times)
+        if task_id is not None:
+            task_id = id_of(task_id)
+        if times:
+            self._faults.append(PlannedFault(fault, times, path, task_id, self._clock() + seconds))
 
     def heal(self) -> None:
         """Call off the faults that have not struck yet."""
