@@ -75,7 +75,11 @@ class Backoff:
         _check_number("jitter", self.jitter, 0, 1, "between 0 and 1")
 
     def delay(self, attempt: int) -> float:
-        """Return the delay after poll number `attempt` (counted from 1), in seconds."""
+        """Return the delay after a poll, in seconds, with its share of chance.
+
+        Args:
+            attempt: The number of the poll, counted from 1.
+        """
         initial, maximum = max(self.initial, FLOOR), max(self.maximum, FLOOR)
         base = float(initial)
         if self.factor > 1:

@@ -56,9 +56,24 @@ class Stream:
 
     The same engine as `AsyncStream`, run on a private event loop in a daemon thread. It can be used from
     many threads at once, inside a running event loop (where it blocks that loop), and with or without
-    ``with``. The arguments are those of `AsyncStream`.
+    ``with``.
 
     Callbacks run in the thread of the caller, and may call the client. Ctrl-C during a call cancels it first.
+
+    Args:
+        api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
+        api_secret: The app's secret; without it and `token`, ``STREAM_API_SECRET`` in the environment.
+        token: A ready server-side JWT, in place of the secret.
+        base_url: Where the API is; without it, ``STREAM_BASE_URL`` in the environment, else Stream's own.
+        request_timeout: The limit of one request, in seconds; ``STREAM_REQUEST_TIMEOUT`` in the
+            environment replaces the default.
+        connect_timeout: The limit of one connection's set-up, in seconds.
+        max_connections: Open connections at the most, and so polls in flight.
+        not_found_grace: For how long from a wait's start a 404 means "not visible yet", in seconds.
+        session: None: only an `AsyncStream` can share a session, which belongs to its event loop.
+        ssl_context: The authorities to trust, in place of the system's.
+        trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
+        pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -113,6 +128,9 @@ class Stream:
             client: A ``getstream.Stream`` or ``getstream.AsyncStream``, or anything with its
                 ``api_key``, ``token`` and ``base_url``.
             options: Further arguments of this class.
+
+        Returns:
+            The client; that one stays as it is.
 
         Raises:
             TypeError: `client` lacks one of these.
@@ -184,7 +202,23 @@ class Stream:
         params: Mapping[str, Any] | None = None,
         result_type: type[Any] | None = None,
     ) -> StartedTask[Any]:
-        """Start an operation that this client has no method for, as `AsyncStream.start_task` does."""
+        """Start an operation that this client has no method for.
+
+        Args:
+            method: The HTTP method.
+            path: The path, as for `request`.
+            json: The body.
+            params: Query parameters.
+            result_type: What waiting for the task returns, `TaskResult` without it.
+
+        Returns:
+            The started task.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: The method or the path is none.
+            StreamException: The request failed.
+        """
         start = functools.partial(
             self._client.start_task, method, path, json=json, params=params, result_type=result_type
         )
@@ -232,9 +266,28 @@ class Stream:
         result_type: type[Any] | None = None,
         on_update: OnUpdate | None = None,
     ) -> Any:
-        """Wait until a task has ended, as `AsyncStream.wait_for_task` does.
+        """Wait until a task has ended.
 
-        `on_update` is called in this thread, and may call the client.
+        Passing trouble, such as a 429, a 503 or a reset, is waited out.
+
+        Args:
+            task: A task's id, or what starting an operation returned.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the result to, in place of what the task was started with.
+            on_update: Called with each new snapshot, in this thread; it may call the client.
+
+        Returns:
+            The task's result: a `TaskResult`, or what the task was started with.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamTaskException: The task failed.
+            StreamWaitTimeoutException: The wait elapsed; the task may still be running.
+            StreamApiException: The server refused for good.
+            StreamTransportException: TLS verification failed.
+            StreamDecodeException: An answer or the result does not fit.
         """
         calls: Calls = SimpleQueue()
         told = self._loop.in_caller(on_update, calls)
@@ -249,7 +302,23 @@ class Stream:
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
     ) -> Iterator[Task]:
-        """Follow a task: an iterator over each new snapshot, as `AsyncStream.watch_task` is."""
+        """Follow a task: an iterator over each new snapshot, the final one last.
+
+        A failed task is yielded like any other.
+
+        Args:
+            task: A task's id, or what starting an operation returned.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+
+        Returns:
+            An iterator; each snapshot differs from the one before.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamException: As for `wait_for_task`, but for `StreamTaskException`.
+        """
 
         async def begin() -> AsyncGenerator[Task]:
             return self._client.watch_task(task, poll_interval, timeout)
@@ -298,9 +367,25 @@ class Stream:
         on_outcome: OnOutcome | None = None,
         on_update: OnUpdate | None = None,
     ) -> dict[str, TaskOutcome[Any]]:
-        """Wait until all of many tasks have ended, as `AsyncStream.wait_for_tasks` does.
+        """Wait until all of many tasks have ended; nothing about one of them is raised.
 
         The callbacks are called in this thread, and may call the client.
+
+        Args:
+            tasks: Ids, and what starting operations returned.
+            poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`. It
+                stretches for all alike when the quota does not bear it.
+            timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
+            on_outcome: Called with each outcome as it comes.
+            on_update: Called with each new snapshot of any of the tasks.
+
+        Returns:
+            An outcome for each id, in the order given, duplicates once. An operation that the server
+            did at once has no id: its place in `tasks`, such as ``#3``, stands for it.
+
+        Raises:
+            TypeError: An argument, or one of `tasks`, has a wrong type.
+            ValueError: An argument, or one of `tasks`, is out of range.
         """
         calls: Calls = SimpleQueue()
         ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
@@ -352,9 +437,27 @@ class Stream:
         max_waiting: int | None = None,
         on_update: OnUpdate | None = None,
     ) -> Iterator[TaskOutcome[Any]]:
-        """Wait for many tasks: an iterator over their outcomes, as `AsyncStream.as_completed` is.
+        """Wait for many tasks: an iterator over their outcomes, in the order of completion.
 
-        `tasks` is pulled and `on_update` is called in this thread; both may call the client.
+        Leaving the loop stops all other waits. `tasks` is pulled and `on_update` is called in this
+        thread; both may call the client.
+
+        Args:
+            tasks: Ids, and what starting operations returned; any iterable. It is pulled as there is
+                room: with `max_waiting` it may be endless.
+            poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`.
+            timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
+                limit, 0 for one look.
+            max_waiting: Tasks outstanding at a time; None for no limit.
+            on_update: Called with each new snapshot of any of the tasks, while the next outcome is
+                waited for.
+
+        Returns:
+            An iterator; nothing about one task is raised.
+
+        Raises:
+            TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
+            ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
         """
         calls: Calls = SimpleQueue()
         rest = iter(check_tasks(tasks))
@@ -380,9 +483,30 @@ class Stream:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Iterator[StartedTask[T]]:
-        """Start an operation for any number of items: an iterator, as `AsyncStream.start_in_batches` is.
+        """Start an operation for any number of items: an iterator over the tasks, one for each batch.
 
-        `items` is pulled in this thread, and may call the client.
+        ``start_in_batches(client.delete_users, user_ids, user="hard")`` starts a task for each 100 users,
+        the most that the API takes at once. `items` is pulled, in this thread, and a batch is sent as the
+        next task is asked for: leaving the loop starts no more of them. A 429 is waited out for up to five
+        minutes and then tried again, as it refuses a batch before anything is done. No other failure is
+        tried again.
+
+        Args:
+            operation: A method of this client that takes a list of items: `delete_channels`,
+                `export_channels`, `delete_users`, `deactivate_users`, `reactivate_users`, `export_users`
+                or `delete_feeds_batch`.
+            items: Any iterable of what it takes a list of; it may be endless, and may call the client.
+            args: Further arguments of `operation`.
+            kwargs: Further arguments of `operation`, by name.
+
+        Returns:
+            An iterator over started tasks, ready to be waited for.
+
+        Raises:
+            TypeError: `operation` or `items` is none, or an argument or an item has a wrong type.
+            ValueError: An argument or an item is out of range; a note says where.
+            StreamBatchException: A batch could not be started. It says which, what was started before
+                it, and whether the server may have started it all the same.
         """
         name = batched_operation(self, operation)
         check_items(items, Iterable)

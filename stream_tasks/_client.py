@@ -189,6 +189,9 @@ class AsyncStream:
                 ``api_key``, ``token`` and ``base_url``.
             options: Further arguments of this class.
 
+        Returns:
+            The client; that one stays as it is.
+
         Raises:
             TypeError: `client` lacks one of these.
         """

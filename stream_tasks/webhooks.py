@@ -92,8 +92,11 @@ def parse(body: bytes, signature: str | None, api_secret: str) -> TaskEvent:
 
     Args:
         body: The request's body, compressed or not.
-        signature: The value of ``X-Signature``.
+        signature: The value of ``X-Signature``, or None when that is missing.
         api_secret: The app's secret.
+
+    Returns:
+        What it says of a task.
 
     Raises:
         TypeError: An argument has a wrong type.
