@@ -300,7 +300,15 @@ class StreamTaskException(StreamException):
 
     @classmethod
     def from_task(cls, task_id: str, task: Task) -> StreamTaskException:
-        """Tell of a failed task, known to the caller as `task_id`."""
+        """Tell of a failed task.
+
+        Args:
+            task_id: The id that the caller knows it by.
+            task: Its last snapshot.
+
+        Returns:
+            The exception, with what the task says of its error.
+        """
         error = task.error
         if error is None:
             return cls(task_id=task_id, task=task)

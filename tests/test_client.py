@@ -1296,7 +1296,11 @@ def test_every_public_name_is_documented(name: str) -> None:
     assert kind.__dict__.get("__doc__"), name
     for attribute, value in vars(kind).items():
         if not attribute.startswith("_") and (callable(value) or isinstance(value, (property, classmethod))):
-            assert inspect.getdoc(getattr(kind, attribute) if callable(value) else value), attribute
+            public = getattr(kind, attribute) if callable(value) else value
+            words = inspect.getdoc(public)
+            assert words, attribute
+            given = inspect.signature(public).parameters if callable(public) else {}
+            assert [name for name in given if name != "self" and f"{name}: " not in words] == [], attribute
 
 
 def test_the_version_is_the_packages_own() -> None:

@@ -1,5 +1,6 @@
 """What the test kit demands of code under test, and how pytest finds it."""
 
+import inspect
 import math
 import os
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from stream_tasks import AsyncStream, StartedTask, Stream, TaskResult, webhooks
+from stream_tasks import AsyncStream, StartedTask, Stream, TaskResult, testing, webhooks
 from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
 
 
@@ -368,3 +369,19 @@ def test_started_tasks_are_as_good_as_ids(
     fake_stream.forget(started)
     with pytest.raises(KeyError, match="no task has the id"):
         fake_stream.webhook(started)
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_the_kit_is_documented(name: str) -> None:
+    """Each public name of the kit has words of its own, and each method words for its arguments."""
+    kind = getattr(testing, name)
+    assert kind.__dict__.get("__doc__")
+    for attribute in dir(kind):
+        if not attribute.startswith("_"):
+            public = getattr(kind, attribute)
+            words = inspect.getdoc(public)
+            assert words or not callable(public), attribute
+            given = inspect.signature(public).parameters if callable(public) else {}
+            assert [each for each in given if each != "self" and f"{each}: " not in (words or "")] == [], (
+                attribute
+            )

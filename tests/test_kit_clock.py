@@ -297,7 +297,7 @@ def test_late_loops_keep_the_real_time() -> None:
     with VirtualClock() as clock:
         pass
     loop = asyncio.new_event_loop()
-    clock.adopt(loop)
+    clock._adopt(loop)
     assert loop.time() == pytest.approx(time.monotonic(), abs=1)
     loop.close()
 
@@ -307,7 +307,7 @@ def test_other_loops_are_refused(virtual_clock: VirtualClock) -> None:
     loop = asyncio.new_event_loop()
     loop._selector, selector = SimpleNamespace(), loop._selector  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="needs a SelectorEventLoop"):
-        virtual_clock.adopt(loop)
+        virtual_clock._adopt(loop)
     loop._selector = selector  # type: ignore[attr-defined]
     loop.close()
 

@@ -89,7 +89,11 @@ class FakeApp(RequestLog):
         self._quota(endpoint).rule = rule
 
     def spend(self, calls: int, *, endpoint: str = "GetTask") -> None:
-        """Let another program spend this many calls of an endpoint's window.
+        """Let another program spend some of an endpoint's window, if it has a rule.
+
+        Args:
+            calls: How many calls.
+            endpoint: As for `limit`.
 
         Raises:
             ValueError: For an unknown endpoint.

@@ -95,13 +95,13 @@ class VirtualClock:
         _active = self
 
         def run_once(loop: asyncio.AbstractEventLoop) -> None:
-            self.adopt(loop)
+            self._adopt(loop)
             _run_once(loop)
 
         cast("Any", asyncio.BaseEventLoop)._run_once = run_once  # noqa: SLF001
         self._new_loop, _loop_thread.new_loop = _loop_thread.new_loop, _loop_thread._Loop  # noqa: SLF001 - not uvloop
         with suppress(RuntimeError):  # there may be none
-            self.adopt(asyncio.get_running_loop())
+            self._adopt(asyncio.get_running_loop())
         for loop in running_loops():
             _stir(loop)  # it is adopted in its next turn
         return self
@@ -118,14 +118,14 @@ class VirtualClock:
                 sleeper.leave()
             self._sleepers.clear()
 
-    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let a loop, in whose thread this is called, go by this clock."""
         if loop not in self._sleepers:
             with self._lock:
                 if self._is_running:
-                    self._sleepers[loop] = _Sleeper(loop, self)
+                    self._sleepers[loop] = _Sleeper(loop, self._rest)
 
-    def rest(self, sleeper: _Sleeper, due: float) -> list[Any]:
+    def _rest(self, sleeper: _Sleeper, due: float) -> list[Any]:
         """Return what a loop finds ready, at the latest when its time is `due`."""
         with self._lock:
             sleeper.due = due
@@ -176,11 +176,11 @@ class VirtualClock:
 class _Sleeper:
     """What stands between a loop and its selector."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: VirtualClock) -> None:
-        self.thread = threading.get_ident()
-        self.due = math.inf
+    def __init__(self, loop: asyncio.AbstractEventLoop, rest: Callable[[_Sleeper, float], list[Any]]) -> None:
+        self.thread: int = threading.get_ident()
+        self.due: float = math.inf
         self._loop = loop
-        self._clock = clock
+        self._rest = rest
         self._selector: BaseSelector = cast("Any", loop)._selector  # noqa: SLF001 - the one way to its sleep
         if not isinstance(self._selector, BaseSelector):  # Windows' default
             raise RuntimeError(f"a virtual clock needs a SelectorEventLoop, not {type(loop).__name__}")  # noqa: TRY004
@@ -198,12 +198,12 @@ class _Sleeper:
         if ready or (timeout is not None and timeout <= 0):
             return ready
         if timeout is None:
-            return self._clock.rest(self, math.inf)
+            return self._rest(self, math.inf)
         at = self._time() + timeout
         due = at - self._since
         while self._since + due <= at:  # a timer fires when its time is over, however little
             due += math.ulp(max(at, due))
-        return self._clock.rest(self, due)
+        return self._rest(self, due)
 
     def is_awaited(self) -> bool:
         """Whether somebody waits for something on this loop."""

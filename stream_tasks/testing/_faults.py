@@ -73,14 +73,23 @@ class Fault:
 
     @classmethod
     def html(cls, code: int = 502) -> "Fault":
-        """A gateway before Stream answers with this HTTP status and a page for people."""
+        """A gateway before Stream answers with a page for people.
+
+        Args:
+            code: Its HTTP status.
+        """
         title = f"{code} {_phrase(code)}"
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
         return cls(f"html {code}", answer=Answer(code, page.encode(), "text/html"))
 
     @classmethod
     def redirect(cls, location: str, code: int = 302) -> "Fault":
-        """The answer points to another URL."""
+        """The answer points to another URL.
+
+        Args:
+            location: The URL.
+            code: The HTTP status.
+        """
         answer = Answer(code, b"", "text/html", (("Location", location),))
         return cls(f"redirect to {location}", answer=answer)
 
@@ -88,7 +97,13 @@ class Fault:
     def body(
         cls, content: bytes, content_type: str = "application/json", *, headers: Headers | None = None
     ) -> "Fault":
-        """The answer is a 200 with these bytes."""
+        """The answer is a 200 with these bytes.
+
+        Args:
+            content: The bytes.
+            content_type: What they are said to be.
+            headers: Headers to add, in place of the rate-limit ones where they have the same name.
+        """
         return cls(
             "body", answer=Answer(200, content, content_type), metered=True, overrides=header_pairs(headers)
         )
@@ -100,7 +115,11 @@ class Fault:
 
     @classmethod
     def with_headers(cls, headers: Headers) -> "Fault":
-        """The true answer, with these headers in place of its own of the same name; pairs may repeat one."""
+        """The true answer, with other headers.
+
+        Args:
+            headers: What takes the place of its own of the same name; as pairs they may repeat one.
+        """
         return cls("headers", overrides=header_pairs(headers))
 
     @classmethod
@@ -115,7 +134,10 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> "Fault":
-        """The true answer comes this many seconds late.
+        """The true answer comes late.
+
+        Args:
+            seconds: How late.
 
         Raises:
             TypeError: `seconds` is no number.
@@ -126,7 +148,10 @@ class Fault:
 
     @classmethod
     def hang(cls, seconds: float = math.inf) -> "Fault":
-        """The request is accepted and nothing is said for this many seconds; then the true answer comes.
+        """The request is accepted and nothing is said; then the true answer comes.
+
+        Args:
+            seconds: For how long; `math.inf` for ever.
 
         Raises:
             TypeError: `seconds` is no number.
