@@ -3,9 +3,9 @@
 import asyncio
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = [
     "Front",
@@ -18,6 +18,7 @@ __all__ = [
     "fails_at_length",
     "front",
     "is_silent",
+    "listening",
     "proxy",
     "refuses",
     "sends_a_huge_header",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Way: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
-Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 GIGABYTE = 2**30
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -63,7 +64,7 @@ async def front(
             made.heads.append(await reader.read(2**16))
             await way(writer)
 
-    async with _listener(talk, made, tls):
+    async with listening(_guarded(talk), tls) as made.url:
         yield made
 
 
@@ -84,31 +85,24 @@ async def proxy(port: int, way: Way | None = None, times: float = 0) -> AsyncIte
         else:
             await _forward(head, writer, port)
 
-    async with _listener(talk, made):
+    async with listening(_guarded(talk)) as made.url:
         yield made
 
 
 @asynccontextmanager
-async def _listener(talk: Talk, made: Front, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
+async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Talk with whoever connects to a port on loopback; its URL is yielded, and no talk outlives it."""
     talks: set[asyncio.Task[None]] = set()
 
-    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await talk(reader, writer)
-        finally:
-            writer.transport.abort()
-
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(guarded(reader, writer))
+        task = asyncio.create_task(talk(reader, writer))
         talks.add(task)
         task.add_done_callback(talks.discard)
 
     listener = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls)
     scheme = "http" if tls is None else "https"
-    made.url = f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
-        yield
+        yield f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
         for task in list(talks):
@@ -116,6 +110,17 @@ async def _listener(talk: Talk, made: Front, tls: ssl.SSLContext | None = None) 
         if talks:
             await asyncio.wait(talks)
         await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+
+def _guarded(talk: Talk) -> Talk:
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await talk(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    return guarded
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:

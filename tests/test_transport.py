@@ -24,6 +24,7 @@ import aiohttp
 import jwt
 import pytest
 from aiohttp import client_exceptions, http_exceptions
+from hostile import listening
 
 from stream_tasks import AsyncStream, StreamDecodeException, StreamTransportException, __version__
 from stream_tasks._http import transport as module
@@ -81,7 +82,6 @@ class RawServer:
     def __init__(self, say: Say) -> None:
         self.heads: list[bytes] = []
         self.url = ""
-        self.port = 0
         self._say = say
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,25 +98,8 @@ class RawServer:
 @asynccontextmanager
 async def raw_server(say: Say, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     raw = RawServer(say)
-    talks: set[asyncio.Task[None]] = set()
-
-    def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(raw.talk(reader, writer))
-        talks.add(task)
-        task.add_done_callback(talks.discard)
-
-    listener = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=ssl_context)
-    raw.port = listener.sockets[0].getsockname()[1]
-    raw.url = f"{'http' if ssl_context is None else 'https'}://127.0.0.1:{raw.port}"
-    try:
+    async with listening(raw.talk, ssl_context) as raw.url:
         yield raw
-    finally:
-        listener.close()
-        for task in list(talks):
-            task.cancel()
-        if talks:
-            await asyncio.wait(talks)
-        await asyncio.sleep(0)
 
 
 def says(content: bytes, *, then_closes: bool = False) -> Say:
@@ -406,7 +389,7 @@ async def test_a_connection_that_takes_too_long() -> None:
     """The set-up of a connection, TLS included, has its own limit."""
     async with raw_server(says_nothing) as raw:
         started = time.monotonic()
-        error = await failure(f"https://127.0.0.1:{raw.port}", connect_timeout=0.1)
+        error = await failure(raw.url.replace("http:", "https:"), connect_timeout=0.1)
     assert error.error_type == TIMEOUT
     assert isinstance(error.__cause__, aiohttp.ConnectionTimeoutError)
     assert time.monotonic() - started < 0.5
