@@ -147,6 +147,13 @@ def test_plain_with_runs_in_a_thread() -> None:
         pytest.fail("the port is taken")
 
 
+def test_blocking_code_may_stop_it_early() -> None:
+    """A server that a test has stopped by hand is not stopped again."""
+    with FakeStream() as server:
+        server.__exit__(None, None, None)
+        assert "stopped" in repr(server)
+
+
 async def test_hanging_requests_do_not_delay_the_stop(server: FakeStream, client: Client) -> None:
     """A server that is asked to stop is gone at once, whatever its requests wait for."""
     server.inject(Fault.hang(), times=math.inf)

@@ -204,7 +204,8 @@ class FakeStream(FakeApp):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave_thread()
+        leave, self._leave_thread = self._leave_thread, lambda: None  # it may be left twice
+        leave()
 
     def _run(self, started: "Future[Callable[[], object]]") -> None:
         loop = ServerLoop()
