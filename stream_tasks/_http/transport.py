@@ -331,7 +331,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _transport_error(exc: BaseException) -> StreamTransportException:
     kind = error_type(exc)
     _drop_tracebacks(exc)
-    return StreamTransportException(kind, f"{str(exc) or type(exc).__name__} ({kind})")
+    # What aiohttp says of its TLS settings tells a reader nothing.
+    said = str(exc).replace(" ssl:default [", " [", 1)
+    return StreamTransportException(kind, f"{said or type(exc).__name__} ({kind})")
 
 
 def _drop_tracebacks(exc: BaseException | None) -> None:
