@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -188,31 +187,22 @@ class TestGet:
 
 class TestServe:
     def test_until_interrupted(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It prints an environment and a request that work, and Ctrl-C ends it with 0."""
+        """It prints an environment and commands that work, and Ctrl-C ends it with 0."""
         process = start("serve", "--port", "0")
         assert process.stdout is not None
-        lines = []
-        while "stream-tasks wait" not in (line := process.stdout.readline()):
-            lines.append(line)
-        shown = "".join(lines)
+        shown = ""
+        while "wait --from" not in shown:
+            shown += process.stdout.readline()
         variables = dict(re.findall(r"^  export (\w+)=(\S+)$", shown, re.MULTILINE))
         assert list(variables) == ["STREAM_BASE_URL", "STREAM_API_KEY", "STREAM_API_SECRET"]
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-        path = re.search(r'curl "\$STREAM_BASE_URL(\S+)\$STREAM_API_KEY"', shown)
-        body = re.search(r"-d '(.+)' ", shown)
-        assert path is not None
-        assert body is not None
-        request = urllib.request.Request(
-            variables["STREAM_BASE_URL"] + path[1] + variables["STREAM_API_KEY"],
-            data=body[1].encode(),
-            headers=dict(re.findall(r"-H '(\S+): (\S+)'", shown)),
-        )
-        with urllib.request.urlopen(request) as answer:
-            task_id = json.load(answer)["task_id"]
-        waited = run("wait", task_id, "--poll-interval", "0")
+        first, rest = re.findall(r"^  (?:seq.*\| )?stream-tasks ((?!wait).+)$", shown, re.MULTILINE)
+        waited = run(*first.split(), "--poll-interval", "0")
         assert json.loads(waited.out)["result"]["url"].startswith("http://")
+        started = end(start(*rest.partition(">")[0].split(), stdin=-1), "jane\njoe\n")
+        assert (started.code, len(started.out.split())) == (0, 1)
 
         process.send_signal(signal.SIGINT)
         ended = end(process)
@@ -222,7 +212,13 @@ class TestServe:
         """A port that is taken exits with 2."""
         ended = run("serve", "--port", server.url.rpartition(":")[2])
         assert (ended.code, ended.out) == (2, "")
-        assert "cannot listen there: " in ended.err
+        assert ended.err.endswith("cannot listen there: address already in use; --port 0 takes a free one\n")
+
+    def test_strange_address(self, run: Run) -> None:
+        """An address that is not this machine's exits with 2, and without advice on ports."""
+        ended = run("serve", "--host", "192.0.2.1", "--port", "0")
+        assert ended.code == 2
+        assert re.search(r"cannot listen there: [^:;]+\n$", ended.err)
 
 
 class TestDemo:
@@ -235,6 +231,7 @@ class TestDemo:
         "export_users raised StreamTaskException",
         "  .error_type   storage_unavailable",
         "  .description  the bucket for exports refused the file",
+        "  .stack_trace  export.go:118\n                worker.go:42",
         "reactivate_users raised StreamWaitTimeoutException",
         "  message       task ",
     )
@@ -280,6 +277,18 @@ class TestDemo:
 
 
 class TestCommands:
+    def test_list(self, run: Run) -> None:
+        """The list of commands says of each what it does, and breaks off nowhere at eighty columns."""
+        listed = run("--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in listed] == sorted(commands.commands)
+        assert all(line.endswith(".") and not line.endswith("..") for line in listed)
+
+    @pytest.mark.parametrize("command", ["wait", "get", "doctor", "export-users"])
+    def test_order_of_options(self, run: Run, command: str) -> None:
+        """How the API is reached stands in the same order in each command's help."""
+        connection = re.findall(r"^  (--api-\S+|--base-url)", run(command, "--help").out, re.MULTILINE)
+        assert connection == ["--api-key", "--api-secret", "--api-secret-file", "--base-url"]
+
     @pytest.mark.parametrize("command", ["", *commands.commands])
     def test_help(self, run: Run, command: str) -> None:
         """Every command has a help with an example, and fits eighty columns."""

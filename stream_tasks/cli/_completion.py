@@ -15,6 +15,7 @@ _SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete
 @click.command(
     help="Print the script that makes SHELL complete commands and options.\n\n"
     "Load it from the shell's start-up file, as below; it then asks this program whenever Tab is pressed.",
+    short_help="Print what makes a shell complete commands and options.",
     epilog=epilog(
         "# bash (4.4 or newer): add this line to ~/.bashrc",
         'eval "$(stream-tasks completion bash)"',

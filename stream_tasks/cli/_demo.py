@@ -89,6 +89,7 @@ def _script(server: FakeStream, seconds: float) -> None:
     "A fake Stream server runs in this process. Four tasks are started and waited for at once: an export, "
     "a hard delete with a channel that fails, a task that fails as a whole, and one that outlasts its "
     "deadline. Then you see what each wait returned or raised.",
+    short_help="Show the library at work, without an account.",
     epilog=epilog("stream-tasks demo"),
 )
 def demo() -> None:
@@ -197,16 +198,19 @@ def _report(console: Console, row: _Row) -> None:
     width = console.width if is_live(console) else _NEVER_WRAP
     for name, value in _attributes(outcome):
         label = _LABEL.format(name)
-        text = Text(
+        margin = " " * len(label)
+        lines = [
             textwrap.fill(
-                value,
+                line,
                 width,
-                initial_indent=label,
-                subsequent_indent=" " * len(label),
+                initial_indent=margin,
+                subsequent_indent=margin,
                 break_long_words=False,
                 break_on_hyphens=False,
             )
-        )
+            for line in value.splitlines()
+        ]
+        text = Text(label + "\n".join(lines).removeprefix(margin))
         text.stylize("dim", 0, len(label))
         console.print(text, soft_wrap=True)
 

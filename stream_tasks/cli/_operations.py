@@ -149,7 +149,7 @@ def _around(kind: Kind) -> list[click.Option]:
             metavar="FILE",
             type=click.Path(path_type=Path),
             help="Download the export to FILE, once it is complete. Of several tasks, each has a file of its "
-            "own: of users.json, users-1.json and so on, in the order of the ids.",
+            "own, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
         ),
         click.Option(["--overwrite"], is_flag=True, help="Let --output replace files."),
     ]
@@ -160,14 +160,13 @@ def _waiting() -> list[click.Option]:
         click.Option(
             ["--wait/--no-wait"],
             default=True,
-            help="Wait for the tasks, which is the default; or print their ids, one a line, as "
-            "'stream-tasks wait -' takes them.",
+            help="Wait for the tasks, which is the default; or print their ids, one a line, for 'wait -'.",
         ),
         click.Option(
             ["--poll-interval"],
             type=_options.seconds,
             metavar="SECONDS",
-            default=1.0,
+            default=1,
             show_default=True,
             help="The least time between two looks at a task.",
         ),
@@ -175,7 +174,7 @@ def _waiting() -> list[click.Option]:
             ["--timeout"],
             type=_options.seconds_or_none,
             metavar="SECONDS",
-            default=600.0,
+            default=600,
             show_default=True,
             help="How long to wait at the most, once all are started; 'none' for no limit.",
         ),

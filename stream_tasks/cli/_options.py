@@ -101,7 +101,8 @@ def connection_options(command: Command) -> Command:
             "else Stream's own address.",
         ),
     ]
-    for option in reversed(options):
+    # click reverses what decorates a function, but not what is added to a finished command.
+    for option in options if isinstance(command, click.Command) else reversed(options):
         command = option(command)
     return command
 

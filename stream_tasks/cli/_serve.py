@@ -1,6 +1,7 @@
 """``serve``: a Stream server on your machine."""
 
 import asyncio
+import errno
 import shlex
 
 import click
@@ -18,11 +19,14 @@ __all__ = ["serve"]
     "then completed. Nothing leaves your machine.",
     epilog=epilog("stream-tasks serve --port 8080"),
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host", metavar="HOST", default="127.0.0.1", show_default=True, help="The address to listen on."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8080,
+    metavar="PORT",
     show_default=True,
     help="The port to listen on; 0 for any free one.",
 )
@@ -38,7 +42,11 @@ async def _serve(server: FakeStream) -> None:
     try:
         await server.start()
     except OSError as error:
-        raise click.UsageError(f"cannot listen there: {error.strerror}") from None
+        # asyncio's text goes on before the system's.
+        why = str(error.strerror).rpartition(": ")[2]
+        if error.errno == errno.EADDRINUSE:
+            why += "; --port 0 takes a free one"
+        raise click.UsageError(f"cannot listen there: {why}") from None
     try:
         click.echo(_introduction(server))
         await asyncio.Event().wait()
@@ -60,14 +68,12 @@ Point clients to it; the secret opens nothing but this server:
 
 {exports}
 
-Start a task:
+Then start a task, and wait for it:
 
-  curl "${protocol.BASE_URL_VARIABLE}/api/v2/chat/export_channels?api_key=${auth.KEY_VARIABLE}" \\
-    -H 'stream-auth-type: jwt' \\
-    -H 'Authorization: {auth.server_token(server.api_secret)!s}' \\
-    -d '{{"channels": [{{"type": "messaging", "id": "general"}}]}}' -w '\\n'
+  stream-tasks export-channels messaging:general
 
-Wait for it, by the task_id of the answer:
+Or start many, and wait for them later:
 
-  stream-tasks wait TASK_ID
+  seq 5000 | stream-tasks export-users - --no-wait > ids.txt
+  stream-tasks wait --from ids.txt
 """

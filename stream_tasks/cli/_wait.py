@@ -45,6 +45,7 @@ class _Remembering(click.Command):
     "a JSON object a line, as tasks end: task_id, status (completed, failed, timed_out, error), last_status, "
     "result, error (type, description, stacktrace, version), polls, elapsed. Everything else is on stderr. "
     "Passing trouble, such as a 429 or a reset, is waited out. Of the exit codes the highest wins.",
+    short_help="Wait for tasks, and print what came of them.",
     epilog=epilog(
         "stream-tasks wait 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e --timeout 600",
         "stream-tasks wait --from ids.txt --journal wait.jsonl --timeout none",
@@ -73,7 +74,7 @@ class _Remembering(click.Command):
     "--poll-interval",
     type=_options.seconds,
     metavar="SECONDS",
-    default=1.0,
+    default=1,
     show_default=True,
     help="The least time between two looks at a task.",
 )
@@ -81,7 +82,7 @@ class _Remembering(click.Command):
     "--timeout",
     type=_options.seconds_or_none,
     metavar="SECONDS",
-    default=60.0,
+    default=60,
     show_default=True,
     help="How long to wait at the most, for all; 0 for one look at each, 'none' for no limit.",
 )

@@ -44,6 +44,7 @@ Tell = Callable[[Finding], None]
     "Key, secret, base URL, proxy, DNS, TCP, TLS, HTTP, clock, authentication, and the quota for looking at "
     "tasks: one line each. The server is asked one question, and nothing is changed there. Secrets are "
     "never shown.",
+    short_help="Check configuration and connection, and say what to do.",
     epilog=epilog(
         "stream-tasks doctor",
         "stream-tasks doctor --json | jq .checks",
@@ -55,7 +56,7 @@ Tell = Callable[[Finding], None]
     "--timeout",
     type=_options.positive_seconds,
     metavar="SECONDS",
-    default=5.0,
+    default=5,
     show_default=True,
     help="How long each step of the connection may take.",
 )
