@@ -151,7 +151,7 @@ class TestCommand:
         path.write_text("4c9bb4f0\n")
         ended = run("a")
         assert (ended.code, path.read_text()) == (2, "4c9bb4f0\n")
-        assert "line 1 is none of a journal's" in ended.err
+        assert "line 1 is none of a journal's (it is not JSON); the file is left as it is" in ended.err
         assert not server.requests
 
     @pytest.mark.parametrize("name", [".", "no/such"])

@@ -363,11 +363,12 @@ def test_no_on_a_terminal(answer: bytes, server: FakeStream) -> None:
 
 
 def test_ctrl_c_on_a_terminal(server: FakeStream) -> None:
-    """An interrupted question exits with 130."""
+    """An interrupted question exits with 130, and says that nothing was started."""
     asked = Asked("deactivate-users", "jane")
-    asked.process.send_signal(signal.SIGINT)
+    asked.type("\x03")
     ended = asked.end()
     assert ended.code == 130
+    assert plain(ended.out).endswith("\nInterrupted; nothing was started.\n")
     assert not server.requests
 
 

@@ -454,7 +454,7 @@ class TestIds:
         terminal.type("\x03")
         ended = terminal.end()
         assert ended.code == 130
-        assert plain(ended.out).endswith("\nInterrupted; tasks on the server go on.\n")
+        assert plain(ended.out).endswith("\nInterrupted.\n")
 
     def test_no_ids(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """An empty list of ids is waited for at once, and said so."""
@@ -587,7 +587,7 @@ class TestTerminal:
         )
 
     def test_interrupted(self, server: FakeStream) -> None:
-        """Ctrl-C takes the table away, and twenty of what was not finished are named."""
+        """Ctrl-C takes the table away, and ten of what was not finished are named."""
         ids = [f"endless-{number}" for number in range(30)]
         add(server, *ids, never=True)
         terminal = Terminal("wait", *ids, lines=50)
@@ -603,7 +603,7 @@ class TestTerminal:
             "Not finished: 30 of 30 tasks.",
             "  endless-0  running",
         ]
-        assert "  … and 10 more" in shown
+        assert "  … and 20 more" in shown
         assert not terminal.screen.cursor.hidden
 
     def test_killed(self, server: FakeStream) -> None:
@@ -634,6 +634,28 @@ class TestTerminal:
         assert re.search(r"^Warning: looking at task ", terminal.shown, re.MULTILINE), terminal.shown
         server.heal()
         assert terminal.end().code == 0
+
+    def test_cut_off(self, server: FakeStream) -> None:
+        """A time that ran out while the server was away leads to the doctor; the task's own slowness not."""
+        add(server, "a", never=True)
+        assert "doctor" not in on_terminal("wait", "a", "--timeout", "0.3").out
+        server.inject(Fault.reset(), times=10_000)
+        terminal = Terminal("wait", "a", "--timeout", "0.3")
+        assert terminal.end().code == 3
+        assert "\nstream-tasks doctor looks for the cause.\nTo go on:\n" in terminal.shown
+
+    def test_failures_show(self, server: FakeStream) -> None:
+        """The number of failures is red once there are some."""
+        add(server, "a", "b", error=TaskFailure("disk_full"))
+        add(server, "endless", never=True)
+        terminal = Terminal("wait", "a", "b", "endless")
+        until(lambda: "2 failed" in terminal.shown)
+        place = terminal.screen.display[1].index("2 failed")
+        assert terminal.screen.buffer[1][place].fg == "red"
+        assert terminal.screen.buffer[1][0].fg == "default"
+        assert terminal.screen.buffer[0][0].fg == "green"
+        terminal.type("\x03")
+        assert terminal.end().code == 130
 
     def test_off_a_terminal_but_held_back(self, server: FakeStream) -> None:
         """Off a terminal the same is a line on stderr, but not with --quiet."""

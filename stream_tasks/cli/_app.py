@@ -42,7 +42,7 @@ class _Commands(click.Group):
                 click.echo("stream-tasks doctor looks for the cause.", err=True)
             code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
         except KeyboardInterrupt:
-            click.echo("\nInterrupted; tasks on the server go on.", err=True)
+            click.echo("\nInterrupted.", err=True)
             code = _SIGINT
         except BrokenPipeError:
             # What is still buffered would fail once more when the interpreter ends.

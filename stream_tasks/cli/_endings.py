@@ -66,7 +66,10 @@ class Ending:
         Raises:
             ValueError: It is nothing of the kind.
         """
-        fields = json.loads(line)
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            raise ValueError("it is not JSON") from None
         if not isinstance(fields, dict):
             raise ValueError("it is no JSON object")  # noqa: TRY004 - a line is a text
         if not isinstance(fields.get("task_id"), str) or not isinstance(fields.get("status"), str):

@@ -108,8 +108,14 @@ class Screen(Nothing):
         if board.total > 1:
             # A bar alone does not end its line.
             bar = Table.grid()
-            bar.add_row(ProgressBar(board.total, board.done, width=min(width, _WIDEST_BAR)))
-            parts += [bar, cell(board.progress)]
+            bar.add_row(
+                ProgressBar(
+                    board.total, board.done, width=min(width, _WIDEST_BAR), complete_style=STYLES["completed"]
+                )
+            )
+            progress = cell(board.progress)
+            progress.highlight_regex(r"\b[1-9][\d,]* failed", STYLES["failed"])
+            parts += [bar, progress]
         else:
             parts.append(cell(board.time_left))
         trouble = board.obstacle

@@ -26,6 +26,7 @@ __all__ = ["Kind", "run"]
 _FAILED: Final = 1
 _USAGE: Final = 2
 _SIGNAL: Final = 128
+_SIGINT: Final = _SIGNAL + 2
 
 
 @frozen
@@ -141,7 +142,8 @@ def _ask(ctx: click.Context, what: str) -> None:
         is_meant = click.confirm("Go on?", err=True)
     except click.Abort as abort:
         if isinstance(abort.__context__, KeyboardInterrupt):
-            raise abort.__context__ from None
+            click.echo("\nInterrupted; nothing was started.", err=True)
+            ctx.exit(_SIGINT)
         is_meant = False
     if not is_meant:
         click.echo("Nothing was started.", err=True)

@@ -28,8 +28,8 @@ from stream_tasks.models import StartedTask, TaskOutcome
 
 __all__ = ["WaitOptions", "wait_and_show"]
 
-SHOWN: Final = 20
-"""So many unfinished tasks are named on a terminal."""
+SHOWN: Final = 10
+"""So many unfinished tasks are named on a terminal, where what is said before them stays in sight."""
 
 _REFUSED: Final = 4
 _REFUSAL: Final = "refused"
@@ -112,6 +112,7 @@ class _Wait:
         self._results = Results(map(str, ids), len(tasks), as_json=options.as_json, any_one=options.any_one)
         self._stopped_by: str | None = None
         self._code: int | None = None
+        self._is_cut_off = False
 
     async def run(self) -> int:
         """Wait, and report."""
@@ -158,7 +159,9 @@ class _Wait:
                     return
 
     def _is_over(self, outcome: TaskOutcome[Any], ending: Ending) -> bool:
-        if _concerns_all(outcome.exception()):
+        failure = outcome.exception()
+        self._is_cut_off |= _is_about_connection(failure)
+        if _concerns_all(failure):
             self._stopped_by = _REFUSAL
             self._code = _REFUSED
         elif self._options.any_one and ending.is_final:
@@ -207,7 +210,7 @@ class _Wait:
         options, counts = self._options, self._board.counts
         if self._results.is_cut and options.journal is None and counts["completed"]:
             click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
-        if self._stopped_by == _REFUSAL:
+        if self._stopped_by == _REFUSAL or self._is_cut_off:
             click.echo("stream-tasks doctor looks for the cause.", err=True)
         is_worth_it = counts["timed_out"] or (
             self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
@@ -235,6 +238,15 @@ def _concerns_all(failure: Exception | None) -> bool:
     )
 
 
+def _is_about_connection(failure: Exception | None) -> bool:
+    """Whether the time ran out while the server could not be reached."""
+    return (
+        isinstance(failure, StreamWaitTimeoutException)
+        and failure.reason == "unreachable"
+        and isinstance(failure.__cause__, StreamTransportException)
+    )
+
+
 def _is_apart(*, as_json: bool) -> bool:
     """Whether what stdout says cannot come in between what is drawn on stderr."""
     if is_terminal(sys.stdout):
@@ -252,7 +264,8 @@ def _name(board: Board) -> None:
     unfinished = board.unfinished
     if not unfinished:
         return
-    click.echo(f"Not finished: {len(unfinished):,} of {board.total:,} tasks.", err=True)
+    tasks = "task" if board.total == 1 else "tasks"
+    click.echo(f"Not finished: {len(unfinished):,} of {board.total:,} {tasks}.", err=True)
     most = SHOWN if is_terminal(sys.stderr) else len(unfinished)
     for task_id, status in list(unfinished.items())[:most]:
         click.echo(printable(f"  {task_id}  {status or 'not seen yet'}"), err=True)
