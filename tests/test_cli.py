@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
+from textwrap import dedent
 from typing import TypeAlias
 
 import pytest
+import stream_tasks_script
 from commandline import SECRET, Ended, closed_port, end, on_terminal, plain, run_here, set_environment, start
 
 from stream_tasks import __version__
@@ -339,10 +342,54 @@ class TestCommands:
             main()
         assert ended.value.code == 130
 
+
+class TestScript:
+    IMPORT = """
+        import os, signal, sys
+        signal.signal(signal.SIGINT, signal.{handler})
+
+        class Interrupting:
+            @staticmethod
+            def find_spec(name, *_):
+                if name == "stream_tasks":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting)
+        sys.argv = ["stream-tasks", "--version"]
+        import stream_tasks_script
+        stream_tasks_script.main()
+        """
+
     def test_entry_point(self) -> None:
-        """The installed script is this command line."""
-        project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
-        assert 'stream-tasks = "stream_tasks.__main__:main"' in project
+        """The installed script is this one."""
+        (script,) = entry_points(group="console_scripts", name="stream-tasks")
+        assert script.load() is stream_tasks_script.main
+
+    @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+    def test_runs(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, handler: signal.Handlers
+    ) -> None:
+        """It is the command line, and leaves Ctrl-C to it as it was."""
+        monkeypatch.setattr(sys, "argv", ["stream-tasks", "--version"])
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                stream_tasks_script.main()
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert (ended.value.code, capsys.readouterr().out) == (0, f"stream-tasks, version {__version__}\n")
+
+    @pytest.mark.parametrize(
+        ("handler", "code"),
+        [("default_int_handler", -signal.SIGINT), ("SIG_IGN", 0)],
+        ids=["in the foreground it ends", "in the background it goes on"],
+    )
+    def test_interrupted_imports(self, handler: str, code: int) -> None:
+        """Ctrl-C while the package is being imported leaves no traceback."""
+        program = [sys.executable, "-c", dedent(self.IMPORT.format(handler=handler))]
+        ended = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (code, "")
 
 
 class Terminal(io.StringIO):
