@@ -153,5 +153,12 @@ def demo(session: nox.Session) -> None:
     session.run("stream-tasks", "demo", *session.posargs)
 
 
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Draw the README's pictures: what the commands show on a terminal."""
+    session.install("-e", ".[cli]", "pyte", "pytest")
+    session.run("python", "tests/pictures/draw.py")
+
+
 if __name__ == "__main__":
     sys.exit("run me with nox")

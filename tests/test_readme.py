@@ -5,6 +5,7 @@ import re
 import warnings
 from pathlib import Path
 from textwrap import dedent
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -43,6 +44,23 @@ def test_the_readmes_examples_run(
     ):
         server.script_operation(operation, times=9, statuses=[])
     exec(compile(example, "README.rst", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("path", re.findall(r"^\.\. image:: (\S+)", README, re.MULTILINE))
+def test_the_readmes_pictures_are_there(path: str) -> None:
+    """Each is a small SVG that fetches nothing, and has words for those who do not see it."""
+    picture = Path(__file__).parents[1] / path
+    svg = picture.read_text(encoding="utf-8")
+    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(svg) < 100_000
+    assert not re.search(r"@import|@font-face|href=", svg)
+    assert re.search(rf"image:: {re.escape(path)}\n +:alt: \w", README)
+
+
+@pytest.mark.parametrize("command", ["demo", "wait"])
+def test_the_readme_shows_the_command_line(command: str) -> None:
+    """Two commands can be seen before anything is installed."""
+    assert f".. image:: tests/pictures/{command}.svg" in README
 
 
 def test_there_are_examples_to_run() -> None:
