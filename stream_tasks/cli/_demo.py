@@ -5,7 +5,7 @@ import textwrap
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from attrs import define, frozen
@@ -20,7 +20,9 @@ from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import PipeConsole, duration, is_live
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
 from stream_tasks.models import DeleteChannelsResult, ExportChannelsResult, StartedTask, Task
-from stream_tasks.testing import FakeStream, TaskFailure
+
+if TYPE_CHECKING:
+    from stream_tasks.testing import FakeStream
 
 __all__ = ["demo"]
 
@@ -70,7 +72,9 @@ _JOBS: Final = (
 )
 
 
-def _script(server: FakeStream, seconds: float) -> None:
+def _script(server: "FakeStream", seconds: float) -> None:
+    from stream_tasks.testing import TaskFailure  # noqa: PLC0415 - see below
+
     server.script_operation("export_channels", after=0.6 * seconds)
     server.script_operation("delete_channels", after=0.85 * seconds)
     server.fail_items("messaging:evidence", error="the channel is under a legal hold")
@@ -102,7 +106,7 @@ class _Row:
     """One task, as the screen shows it."""
 
     job: _Job
-    server: FakeStream
+    server: "FakeStream"
     echo: Callable[["_Row"], None]
     began: float
     status: str = "starting"
@@ -144,6 +148,8 @@ class _Row:
 
 
 async def _demo(console: Console) -> None:
+    from stream_tasks.testing import FakeStream  # noqa: PLC0415 - other commands begin sooner without
+
     live = is_live(console)
 
     def echo(row: _Row) -> None:

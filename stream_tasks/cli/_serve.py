@@ -3,12 +3,15 @@
 import asyncio
 import errno
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 
 from stream_tasks._http import auth, protocol
 from stream_tasks.cli._help import epilog
-from stream_tasks.testing import FakeStream
+
+if TYPE_CHECKING:
+    from stream_tasks.testing import FakeStream
 
 __all__ = ["serve"]
 
@@ -32,13 +35,15 @@ __all__ = ["serve"]
 )
 def serve(host: str, port: int) -> None:
     """Run a fake server until Ctrl-C."""
+    from stream_tasks.testing import FakeStream  # noqa: PLC0415 - other commands begin sooner without
+
     try:
         asyncio.run(_serve(FakeStream(host=host, port=port)))
     except KeyboardInterrupt:
         click.echo("\nStopped.", err=True)
 
 
-async def _serve(server: FakeStream) -> None:
+async def _serve(server: "FakeStream") -> None:
     try:
         await server.start()
     except OSError as error:
@@ -54,7 +59,7 @@ async def _serve(server: FakeStream) -> None:
         await server.stop()
 
 
-def _introduction(server: FakeStream) -> str:
+def _introduction(server: "FakeStream") -> str:
     environment = {
         protocol.BASE_URL_VARIABLE: server.url,
         auth.KEY_VARIABLE: server.api_key,
