@@ -13,7 +13,7 @@ from hypothesis import settings
 from stream_tasks import AsyncStream, Stream
 from stream_tasks.testing import FakeStream
 
-settings.register_profile("quick", max_examples=50)
+settings.register_profile("quick", max_examples=50, deadline=None)
 settings.load_profile("quick")
 
 
