@@ -37,6 +37,7 @@ from places import (
 
 from stream_tasks import (
     AsyncStream,
+    Backoff,
     StreamApiException,
     StreamDecodeException,
     StreamException,
@@ -91,7 +92,7 @@ needs_ipv6 = pytest.mark.skipif(has_no_ipv6, reason="this machine has no IPv6 lo
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 refused_tls = ends_at_once(StreamTransportException, "tls_handshake_failed")
 refused_body = ends_at_once(StreamDecodeException)
-impatient = partial(before, request_timeout=0.3)
+impatient = partial(before, request_timeout=0.2)
 
 
 def row(
@@ -163,7 +164,7 @@ TABLE = [
     row("localhost, where one address of two is served", on_localhost),
     row("a server that is silent for a while", partial(impatient, hostile.is_silent)),
     row(
-        "a server that stays silent", partial(impatient, hostile.is_silent, math.inf), elapses("timeout"), 1.0
+        "a server that stays silent", partial(impatient, hostile.is_silent, math.inf), elapses("timeout"), 0.6
     ),
     row(
         "a request that outlasts the wait",
@@ -177,7 +178,7 @@ TABLE = [
         "bodies of a byte a second",
         partial(impatient, hostile.dribbles_its_body, math.inf),
         elapses("timeout"),
-        1.0,
+        0.6,
     ),
     row("headers of 64 KB, for a while", partial(before, hostile.sends_a_huge_header)),
     row("headers without end, for a while", partial(before, hostile.sends_headers_without_end)),
@@ -200,7 +201,7 @@ TABLE = [
     row("connections that end without a word, for a while", partial(before, hostile.closes)),
     row("a name that nobody knows", where_no_name_is_known, elapses("dns_failure"), 1.5),
     row("a name that nobody knows for a while", where_a_name_is_learned),
-    row("connections that are refused", where_nobody_listens, elapses("connection_reset"), 1.0),
+    row("connections that are refused", where_nobody_listens, elapses("connection_reset"), 0.6),
     row("connections that are refused for a while", late),
     row("a restart of the server", restarted),
 ]
@@ -210,6 +211,12 @@ TABLE = [
 async def _without_debugging() -> None:
     """Asyncio's debug mode keeps the sources of what it has seen."""
     asyncio.get_running_loop().set_debug(False)
+
+
+@pytest.fixture(autouse=True)
+def _soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again soon after a failure: how the delays grow is no matter here."""
+    monkeypatch.setattr("stream_tasks._waiting.polling.RETRY", Backoff(0.05, 0.1))
 
 
 @pytest.fixture(autouse=True)

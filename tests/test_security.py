@@ -393,8 +393,9 @@ async def test_no_failed_wait_shows_a_secret(server: FakeStream, fault: Fault) -
     """The same holds for waits, alone and many at once, whether they end at once or at the deadline."""
     async with AsyncStream(KEY, SECRET, base_url=server.url, request_timeout=0.1) as client:
         server.inject(fault, times=math.inf)
-        alone = await failure(client.wait_for_task("t", 0.05, 0.2))
-        outcomes = await client.wait_for_tasks(["t", "u"], 0.05, 0.2)
+        alone, outcomes = await asyncio.gather(
+            failure(client.wait_for_task("t", 0.05, 0.2)), client.wait_for_tasks(["t", "u"], 0.05, 0.2)
+        )
         assert_discreet(client, alone, *filter(None, (outcome.exception() for outcome in outcomes.values())))
         for outcome in outcomes.values():
             text = dump(outcome) + "".join(reachable(outcome)[0])
