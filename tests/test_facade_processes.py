@@ -1,6 +1,7 @@
 """The end of the interpreter, forgotten clients, forks, and servers that fork their workers."""
 
 import http.client
+import json
 import math
 import os
 import signal
@@ -130,32 +131,36 @@ def fork():
         signal.alarm(20)
     return child
 
-def ends_well(child):
-    assert os.waitpid(child, 0)[1] == 0
+def ends_well(child, told=None):
+    assert os.waitpid(child, 0)[1] == 0, told
 """
-IDLE = """
-client.get_task("t")
-if child := fork():
-    ends_well(child)
-    assert client.get_task("t").data.status == "completed"
-    sys.exit()
+FAMILIES = """
+for told, work in json.loads(os.environ["CHILDREN"]).items():
+    client = make()
+    {before}
+    if not (child := fork()):
+        exec(work)
+        sys.exit()
+    ends_well(child, told)
+    assert client.get_task("t").data.status == "completed", told
+    {after}
 """
-BUSY = """
-idle = make()
-client.get_task("t")
-never = threading.Thread(target=client.wait_for_task, args=("never", 0.05, None), daemon=True)
-never.start()
-watch = client.watch_task("never", 0.05)
-next(watch)
-if child := fork():
-    ends_well(child)
-    assert client.get_task("t").data.status == "completed"
-    assert next(watch).status == "running"
-    assert never.is_alive()
-    sys.exit()
+WAITS = """
+    never = threading.Thread(target=client.wait_for_task, args=(told, 0.05, None), daemon=True)
+    never.start()
+    watch = client.watch_task(told, 0.05)
+    seen = next(watch).status
 """
-UNUSED = IDLE.replace('client.get_task("t")\n', "", 1)
-PARENTS = {"an unused parent": UNUSED, "an idle parent": IDLE, "a parent that waits": BUSY}
+GOES_ON = """
+    assert next(watch).status != seen, told
+    assert never.is_alive(), told
+"""
+USE = "client.get_task('t')"
+PARENTS = {
+    "an unused parent": FAMILIES.format(before="", after=""),
+    "an idle parent": FAMILIES.format(before=USE, after=""),
+    "a parent that waits": FAMILIES.format(before=f"idle = make(); {USE}{WAITS}", after=GOES_ON),
+}
 CHILDREN = {
     "it ends at once": "",
     "it calls, and never closes": """
@@ -192,13 +197,16 @@ CHILDREN = {
 
 @needs_fork
 @pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS)
-@pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
-def test_a_forked_child_leaves_its_parent_alone(threaded_server: FakeStream, parent: str, child: str) -> None:
+def test_forked_children_leave_their_parent_alone(
+    threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch, parent: str
+) -> None:
     """Whatever a child does, the parent's calls go on over their own connections, and neither says a word."""
     threaded_server.add_task("t", statuses=[])
-    threaded_server.add_task("never", statuses=["pending", "running"] * 500)
-    code = FORK + parent + textwrap.dedent(child)
-    assert run_quietly(threaded_server, code, *TOLERANT, forks=True) == ""
+    for told in CHILDREN:
+        threaded_server.add_task(told, statuses=["pending", "running"] * 500)
+    children = {told: textwrap.dedent(work) for told, work in CHILDREN.items()}
+    monkeypatch.setenv("CHILDREN", json.dumps(children))
+    assert run_quietly(threaded_server, FORK + parent, *TOLERANT, forks=True) == ""
 
 
 @needs_fork
