@@ -278,9 +278,8 @@ class Poller:
 
     def _plan(self, watch: Watch) -> None:
         """Put a watch where its waiters want it in the queue."""
-        if not watch.is_polling:
-            self._put(watch, watch.next_look())
-            self._arm()
+        self._put(watch, watch.next_look())
+        self._arm()
 
     def _put(self, watch: Watch, due: float) -> None:
         watch.due = due
