@@ -140,3 +140,29 @@ async def test_a_task_may_enter_it_again() -> None:
             await under_twice(*parts)
         assert loop.time() - begun == pytest.approx(3)
         assert await under(limit, 1) == "done"
+
+
+async def test_work_that_dawdles_after_its_limit_holds_nobody_up() -> None:
+    """While it cleans up, the limits of others are kept, and it is not cancelled once more."""
+    limit = Limit(1)
+    loop = asyncio.get_running_loop()
+    ended: dict[str, float] = {}
+
+    async def dawdle() -> None:
+        with limit:
+            try:
+                await asyncio.sleep(5)
+            finally:
+                await asyncio.sleep(5)
+                ended["dawdler"] = loop.time()
+
+    async def follow() -> None:
+        await asyncio.sleep(0.5)
+        try:
+            await under(limit, 5)
+        finally:
+            ended["follower"] = loop.time()
+
+    errors = await asyncio.gather(dawdle(), follow(), return_exceptions=True)
+    assert [type(error) for error in errors] == [TimeoutError] * 2
+    assert ended == pytest.approx({"follower": 1.5, "dawdler": 6})
