@@ -22,6 +22,7 @@ termios = pytest.importorskip("termios", reason="terminals are tested where ther
 pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
+PATIENCE = 50.0  # seconds, on the busiest of machines
 # A background job starts with Ctrl-C ignored, and so would its children.
 PROGRAM = """
 import signal
@@ -73,7 +74,7 @@ def start(*args: str, **options: Any) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str], stdin: str | None = None) -> Ended:
     """Wait for a process."""
-    out, err = process.communicate(stdin, timeout=20)
+    out, err = process.communicate(stdin, timeout=PATIENCE)
     assert SECRET not in (out or "") + (err or "")
     assert "Traceback" not in (err or "")
     return Ended(process.returncode, out or "", err or "")
@@ -130,7 +131,7 @@ class Terminal:
         while self._is_open:
             self._read()
         os.close(self._leader)
-        out, _ = self.process.communicate(timeout=20)
+        out, _ = self.process.communicate(timeout=PATIENCE)
         text = self._written.decode()
         assert SECRET not in text
         assert "Traceback" not in text
@@ -154,7 +155,7 @@ def closed_port() -> int:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, condition
         time.sleep(0.005)

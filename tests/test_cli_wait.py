@@ -327,7 +327,7 @@ class TestLines:
         add(server, "done", result={"long": "x" * 2_000_000})
         process = start("wait", "done")
         assert process.stdout is not None
-        select.select([process.stdout], [], [], 20)
+        select.select([process.stdout], [], [], 50)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         ended = end(process)
@@ -513,7 +513,7 @@ class TestTerminal:
         """One task's status and the time that is left are shown, and then its result, indented."""
         add(server, "slow", never=True)
         terminal = Terminal("wait", "slow", "--poll-interval", "0.1")
-        until(lambda: re.fullmatch(r"\d+ s left\n\nslow +running +0\.\d s", terminal.shown))
+        until(lambda: re.fullmatch(r"\d+ s left\n\nslow +running +\d+\.\d s", terminal.shown))
         server.finish("slow", result={"name": "Zoë"})
         ended = terminal.end()
         assert ended.code == 0
@@ -535,7 +535,7 @@ class TestTerminal:
         until(lambda: "2 of 3 done" in terminal.shown)
         bar, progress, _, headings, *rows = terminal.shown.splitlines()
         assert len(bar) == 80
-        assert re.fullmatch(r"2 of 3 done, 1 failed, 2 a second, [01] s left", progress)
+        assert re.fullmatch(r"2 of 3 done, 1 failed, \d a second, [01] s left", progress)
         assert headings.split() == ["task", "status", "after"]
         assert [row.split()[:2] for row in rows] == [
             ["endless", "running"],
@@ -544,9 +544,9 @@ class TestTerminal:
         ]
         assert terminal.end().code == 3
         shown = terminal.shown.splitlines()
-        assert re.fullmatch(r"endless +timed out +[12]\.\d s +still running", shown[0])
-        assert re.fullmatch(r"bad +failed +0\.\d s +disk_full: there was no room for all of it", shown[1])
-        assert re.fullmatch(r'done +completed +0\.\d s +\{"a": 1\}', shown[2])
+        assert re.fullmatch(r"endless +timed out +\d+\.\d s +still running", shown[0])
+        assert re.fullmatch(r"bad +failed +\d+\.\d s +disk_full: there was no room for all of it", shown[1])
+        assert re.fullmatch(r'done +completed +\d+\.\d s +\{"a": 1\}', shown[2])
         assert shown[3:5] == ["To go on:", "  stream-tasks wait endless bad done --timeout 2"]
 
     @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50), (40, 12), (30, 8)])
@@ -572,7 +572,7 @@ class TestTerminal:
         ended = terminal.end()
         assert ended.code == 1
         shown = plain(ended.out.rpartition("\x1b[2K")[2]).rstrip()
-        assert "\n… and 2 more that did not complete\n40 of 60 tasks completed, 20 failed, in 0." in shown
+        assert "\n… and 2 more that did not complete\n40 of 60 tasks completed, 20 failed, in " in shown
         assert shown.endswith("For what completed tasks returned, use --json or --journal FILE.")
         assert shown.count("no room at all") == 3 * 18
 
@@ -583,7 +583,8 @@ class TestTerminal:
         terminal = Terminal("wait", *map(str, range(99)), "done", "--any")
         assert terminal.end().code == 0
         assert re.fullmatch(
-            r'done +completed +0\.\d s +\{"a": 1\}\n1 of 100 tasks completed, in 0\.\d s\.', terminal.shown
+            r'done +completed +\d+\.\d s +\{"a": 1\}\n1 of 100 tasks completed, in \d+\.\d s\.',
+            terminal.shown,
         )
 
     def test_interrupted(self, server: FakeStream) -> None:
@@ -595,9 +596,7 @@ class TestTerminal:
         terminal.type("\x03")
         assert terminal.end().code == 130
         shown = terminal.shown.splitlines()
-        assert shown[0] == "0 of 30 tasks completed, in 0.0 s." or shown[0].startswith(
-            "0 of 30 tasks completed"
-        )
+        assert re.fullmatch(r"0 of 30 tasks completed, in \d+\.\d s\.", shown[0])
         assert shown[2:5] == [
             "Interrupted; tasks on the server go on.",
             "Not finished: 30 of 30 tasks.",
@@ -630,8 +629,8 @@ class TestTerminal:
         add(server, "a", "b")
         server.inject(Fault.reset(), times=10_000)
         terminal = Terminal("wait", "a", "b", "--poll-interval", "0")
-        until(lambda: "the server cannot be reached, trying again" in terminal.shown)
-        assert re.search(r"^Warning: looking at task ", terminal.shown, re.MULTILINE), terminal.shown
+        told = r"^Warning: looking at task .*the server cannot be reached, trying again"
+        until(lambda: re.search(told, terminal.shown, re.MULTILINE | re.DOTALL))
         server.heal()
         assert terminal.end().code == 0
 
@@ -704,7 +703,7 @@ class TestTerminal:
         ended = on_terminal("wait", "done", "bad")
         assert "\x1b" not in ended.out
         assert re.fullmatch(
-            r"done +completed +0\.\d s *\nbad +failed +0\.\d s +disk_full *\n", plain(ended.out)
+            r"done +completed +\d+\.\d s *\nbad +failed +\d+\.\d s +disk_full *\n", plain(ended.out)
         )
 
     def test_no_color(self, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
