@@ -15,6 +15,8 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # of most tests the greater part is waiting
+
 KIT = """
 def test_kit(fake_stream, stream_client, virtual_clock):
     task_id = fake_stream.add_task(after=3600)
@@ -41,7 +43,7 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -50,14 +52,14 @@ def tests(session: nox.Session) -> None:
 def every_python(session: nox.Session) -> None:
     """Run the suite on each Python that is there, with the newest dependencies."""
     session.install("-e", ".[cli]", *group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
 def uvloop(session: nox.Session) -> None:
     """Run the suite on uvloop, the private loop of the blocking client included."""
     session.install("-e", ".[cli,speed]", *group("tests"))
-    session.run("pytest", *session.posargs, env={"STREAM_UVLOOP": "1"})
+    session.run("pytest", *(session.posargs or PARALLEL), env={"STREAM_UVLOOP": "1"})
 
 
 @nox.session
@@ -66,7 +68,7 @@ def lowest(session: nox.Session) -> None:
     project = PYPROJECT["project"]
     pins = oldest([*project["dependencies"], *project["optional-dependencies"]["cli"]])
     session.install("-e", ".", *pins, *group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
