@@ -3,7 +3,6 @@
 import os
 import re
 import select
-import socket
 import struct
 import subprocess
 import sys
@@ -146,11 +145,6 @@ def on_terminal(*args: str, **options: Any) -> Ended:
 def plain(text: str) -> str:
     """Take out what steers a terminal."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
@@ -47,6 +48,14 @@ def blockbuster() -> Iterator[BlockBuster]:
     """Fail on calls that block the event loop."""
     with blockbuster_ctx("stream_tasks") as found:
         yield found
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of loopback where nobody listens, nor can while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import itertools
 import logging
 import math
 import re
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -319,15 +318,10 @@ async def test_a_refusal_started_nothing(fault: Fault, server: FakeStream, clien
     assert not error.may_have_started
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
-async def test_without_a_connection_nothing_was_started(host: str) -> None:
+async def test_without_a_connection_nothing_was_started(host: str, closed_port: int) -> None:
     """A server that cannot be reached has begun nothing."""
-    async with AsyncStream("key", token="token", base_url=f"http://{host}:{closed_port()}") as client:
+    async with AsyncStream("key", token="token", base_url=f"http://{host}:{closed_port}") as client:
         _, error = await collected(client.start_in_batches(client.delete_users, users(3)))
     assert isinstance(error.__cause__, StreamTransportException)
     assert not error.may_have_started

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import pytest
 import stream_tasks_script
-from commandline import SECRET, Ended, closed_port, end, on_terminal, plain, run_here, set_environment, start
+from commandline import SECRET, Ended, end, on_terminal, plain, run_here, set_environment, start
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
@@ -164,9 +164,9 @@ class TestGet:
         ended = run("get", "..")
         assert (ended.code, "'ID': task_id must be" in ended.err) == (2, True)
 
-    def test_no_server(self, run: Run) -> None:
+    def test_no_server(self, run: Run, closed_port: int) -> None:
         """A server that is not there exits with 4."""
-        ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port()}")
+        ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port}")
         assert ended.code == 4
         assert ended.err.startswith("Error: Cannot connect ")
         assert ended.err.endswith("\nstream-tasks doctor looks for the cause.\n")

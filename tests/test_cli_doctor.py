@@ -115,11 +115,6 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     return lines
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 class TestWhole:
     def test_ready(self, lines: Lines, server: FakeStream) -> None:
         """When all is well there is one line for each check, and the quota is put into words."""
@@ -525,12 +520,11 @@ class TestNetwork:
         assert finding.message.startswith("stream.example is ::1 (")
         assert addresses == ["::1"]
 
-    def test_refused(self, run: Run) -> None:
+    def test_refused(self, run: Run, closed_port: int) -> None:
         """A port that nobody listens on is told from a silent one."""
-        port = closed_port()
-        report = run("--base-url", f"http://127.0.0.1:{port}")
+        report = run("--base-url", f"http://127.0.0.1:{closed_port}")
         assert report.code == 12
-        assert report.said("tcp") == ("failed", f"127.0.0.1:{port}: refused: nothing listens there")
+        assert report.said("tcp") == ("failed", f"127.0.0.1:{closed_port}: refused: nothing listens there")
         for check in list(CHECKS)[7:]:
             assert report.said(check) == ("skipped", "there is no connection")
 

@@ -426,18 +426,21 @@ async def test_no_answer_that_is_none_shows_a_secret(wire: Wire, make: Make, ans
     [
         pytest.param("https://127.0.0.1:{port}", "tls_handshake_failed", id="no TLS"),
         pytest.param(f"http://{'x' * 64}.example", "dns_failure", id="no host"),
-        pytest.param("http://127.0.0.1:1", "connection_reset", id="nobody listens"),
+        pytest.param("http://127.0.0.1:{unheard}", "connection_reset", id="nobody listens"),
     ],
 )
 async def test_no_failed_connection_shows_a_secret(
     server: FakeStream, make: Make, base_url: str, error_type: str
 ) -> None:
     """A connection that does not come about tells no more than why."""
-    async with make(base_url=base_url.format(port=server.url.rpartition(":")[2])) as client:
-        error = await failure(client.get_task("t"))
-        assert isinstance(error, StreamTransportException)
-        assert error.error_type == error_type
-        assert_discreet(client, error)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody else can listen there
+        ports = {"port": server.url.rpartition(":")[2], "unheard": taken.getsockname()[1]}
+        async with make(base_url=base_url.format(**ports)) as client:
+            error = await failure(client.get_task("t"))
+            assert isinstance(error, StreamTransportException)
+            assert error.error_type == error_type
+            assert_discreet(client, error)
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")
