@@ -166,3 +166,25 @@ async def test_work_that_dawdles_after_its_limit_holds_nobody_up() -> None:
     errors = await asyncio.gather(dawdle(), follow(), return_exceptions=True)
     assert [type(error) for error in errors] == [TimeoutError] * 2
     assert ended == pytest.approx({"follower": 1.5, "dawdler": 6})
+
+
+async def test_closing_it_ends_what_is_under_way() -> None:
+    """At once, as an error of the connection, what has just timed out included; nothing is left of it."""
+    limit = Limit(5)
+
+    async def dawdle() -> None:
+        with limit:
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3)
+                raise
+
+    work: list[asyncio.Task[Any]] = [asyncio.create_task(dawdle())]
+    await asyncio.sleep(6)
+    work.append(asyncio.create_task(under(limit, 100)))
+    await asyncio.sleep(1)
+    limit.close()
+    results = await asyncio.gather(*work, return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionAbortedError] * 2
+    assert timers_left() == 0

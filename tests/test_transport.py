@@ -694,6 +694,30 @@ async def test_an_injected_session_that_is_closed() -> None:
             await made.exchange("GET", "/")
 
 
+@pytest.mark.parametrize("way", ["get_task", "wait_for_task", "wait_for_tasks", "watch_task"])
+async def test_closing_the_client_of_an_injected_session(server: FakeStream, way: str) -> None:
+    """What is under way ends at once, though the session, and so its connections, stay open."""
+    server.inject(Fault.hang(), times=math.inf)
+    async with aiohttp.ClientSession() as session:
+        client = AsyncStream(server.api_key, server.api_secret, base_url=server.url, session=session)
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "get_task": lambda: client.get_task("t"),
+            "wait_for_task": lambda: client.wait_for_task("t"),
+            "wait_for_tasks": lambda: client.wait_for_tasks(["t"]),
+            "watch_task": lambda: anext(client.watch_task("t")),
+        }
+        call = asyncio.ensure_future(calls[way]())
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        came: Any
+        [came] = await asyncio.wait_for(asyncio.gather(call, return_exceptions=True), 5)
+        assert not session.closed
+    error = came["t"].exception() if way == "wait_for_tasks" else came
+    assert type(error) is StreamTransportException
+    assert "closed" in str(error)
+
+
 async def test_a_middleware_that_reads_bodies(server: FakeStream) -> None:
     """A body that was read on its way, to be logged for example, is there all the same."""
     seen: list[str] = []

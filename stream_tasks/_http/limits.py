@@ -23,6 +23,7 @@ class Limit:
         self._ends: dict[Running, tuple[float, int]] = {}
         self._again: list[Running] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def __enter__(self) -> None:
         task: Any = asyncio.current_task()
@@ -34,19 +35,30 @@ class Limit:
             self._timer = self._loop.call_later(self.seconds, self._sweep)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        """Make a `TimeoutError` of the cancellation that the limit asked for, and of no other."""
+        """Make an error of the cancellation that the limit asked for, and of no other.
+
+        Raises:
+            TimeoutError: The time was up.
+            ConnectionAbortedError: `close` came first.
+        """
         task: Any = asyncio.current_task()
         if self._again and task in self._again:
             self._again.remove(task)
             return
         end, cancelled = self._ends.pop(task)
         if end < 0 and task.uncancel() <= cancelled and isinstance(error, asyncio.CancelledError):
-            raise TimeoutError from error
+            raise (ConnectionAbortedError("closed meanwhile") if self._is_closed else TimeoutError) from error
 
     def close(self) -> None:
-        """Drop the timer."""
+        """End what is under way, and drop the timer."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        for task, (end, cancelled) in self._ends.items():
+            if end >= 0:
+                self._ends[task] = -1.0, cancelled
+                task.cancel()
 
     def _sweep(self) -> None:
         now = self._loop.time()
