@@ -22,6 +22,8 @@ from stream_tasks import AsyncStream, Stream, StreamTransportException
 
 # A background job starts with Ctrl-C ignored, and so would this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# That a busy machine is slow is no complaint.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 SETTINGS = json.loads(os.environ["SETTINGS"])
 fired = []
 

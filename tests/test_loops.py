@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import textwrap
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,8 +110,7 @@ def test_a_client_of_a_module_serves_any_loop(threaded_server: FakeStream, code:
     threaded_server.add_task("t", statuses=["running"])
     for number in range(50):
         threaded_server.add_task(f"t-{number}", statuses=["running"])
-    quiet = "logging.getLogger('asyncio').setLevel('ERROR')  # that a busy machine is slow is no complaint\n"
-    assert run_quietly(threaded_server, quiet + textwrap.dedent(code)) == "completed completed\n"
+    assert run_quietly(threaded_server, code) == "completed completed\n"
 
 
 def test_loops_come_and_go_in_other_threads(threaded_server: FakeStream) -> None:

@@ -858,7 +858,8 @@ SCRIPT = """
 import asyncio, gc, json, logging, os, sys
 from stream_tasks import AsyncStream
 
-logging.getLogger("asyncio").setLevel("ERROR")  # that a busy machine is slow is no complaint
+# That a busy machine is slow is no complaint.
+logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 SETTINGS = json.loads(os.environ["SETTINGS"])
 
 def make():
