@@ -532,7 +532,7 @@ def test_four_clients_of_one_quota_are_hardly_refused() -> None:
     async def play() -> None:
         clients = [ScriptedStream(server) for _ in range(4)]
         waits = [
-            asyncio.create_task(client.wait_for_tasks([f"{place}-{n}" for n in range(200)], timeout=300))
+            asyncio.create_task(client.wait_for_tasks([f"{place}-{n}" for n in range(50)], timeout=300))
             for place, client in enumerate(clients)
         ]
         await asyncio.gather(*waits)
