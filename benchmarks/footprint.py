@@ -14,12 +14,10 @@ from typing import Any
 
 LIBRARIES = ("aiohttp", "stream_tasks", "getstream")
 
-# The interpreter's own start is no library's fault.
+# The interpreter's own start is no library's fault; nothing that one of them needs is there yet.
 _IMPORT = """
-import sys, time
-sys.path.insert(0, {here!r})
-from server import pin
-if {core!r} is not None: pin({core!r})
+import os, time
+if {core!r} is not None: os.sched_setaffinity(0, [{core!r}])
 begun = time.perf_counter()
 import {library}
 print(time.perf_counter() - begun)
@@ -52,7 +50,7 @@ def measure(*, runs: int, core: int | None) -> dict[str, Any]:
 def import_time(library: str, core: int | None, cache: str) -> float:
     """Import a library in a fresh interpreter, all of it compiled beforehand."""
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": cache}
-    code = _IMPORT.format(here=str(Path(__file__).parent), core=core, library=library)
+    code = _IMPORT.format(core=core, library=library)
     return float(
         subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment

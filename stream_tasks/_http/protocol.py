@@ -253,18 +253,21 @@ def parse_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     if limit is None:
         return None
     try:
-        count, reset, when = _window(limit, headers[_RESET])
-        remaining = _count(headers[_REMAINING])
-        return RateLimit(count, remaining, when, reset - _server_time(headers.get(_DATE)))
+        count, end, when, theirs = _window(limit, headers[_RESET], headers.get(_DATE))
+        now = time.time()
+        if theirs is not None and not -_CLOCKS_AGREE <= now - theirs <= _CLOCKS_AGREE:
+            # The server's wall clock counts where it is not ours.
+            now = theirs
+        return RateLimit(count, _count(headers[_REMAINING]), when, end - now)
     except (KeyError, ValueError, OverflowError, OSError):
         return None
 
 
 @lru_cache(maxsize=8)
-def _window(limit: str, reset: str) -> tuple[int, int, datetime]:
-    """Read what all answers of one window share."""
+def _window(limit: str, reset: str, date: str | None) -> tuple[int, int, datetime, float | None]:
+    """Read what all answers of one second share."""
     end = _count(reset)
-    return _count(limit), end, datetime.fromtimestamp(end, UTC)
+    return _count(limit), end, datetime.fromtimestamp(end, UTC), _parse_date(date)
 
 
 def _count(text: str) -> int:
@@ -273,14 +276,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _server_time(date: str | None) -> float:
-    """Return the server's wall clock: ours, unless the two are seconds apart."""
-    now = time.time()
-    theirs = _parse_date(date)
-    return now if theirs is None or abs(now - theirs) <= _CLOCKS_AGREE else theirs
-
-
-@lru_cache(maxsize=8)
 def _parse_date(date: str | None) -> float | None:
     if date is None:
         return None
