@@ -30,7 +30,7 @@ if os.environ.get("STREAM_UVLOOP") == "1":
         item: pytest.Item,
     ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
         """Run on uvloop what does not need virtual time."""
-        if item.get_closest_marker("looptime"):
+        if item.get_closest_marker("looptime") or item.path.stem == "test_kit_clock":
             return {"asyncio": asyncio.new_event_loop}
         return {"uvloop": uvloop.new_event_loop}
 
