@@ -141,7 +141,8 @@ def tasks_left() -> list[Any]:
 def timers_left() -> int:
     """The timers on the running loop that are not cancelled."""
     loop: Any = asyncio.get_running_loop()
-    return sum(not handle.cancelled() for handle in loop._scheduled)
+    # uvloop shows none of its own.
+    return sum(not handle.cancelled() for handle in getattr(loop, "_scheduled", ()))
 
 
 def times(polls: Iterable[float]) -> list[float]:
