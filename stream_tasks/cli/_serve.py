@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ async def _serve(server: "FakeStream") -> None:
     try:
         await server.start()
     except OSError as error:
-        # asyncio's text goes on before the system's.
-        why = str(error.strerror).rpartition(": ")[2]
+        # asyncio's text says more, and not the same on every Python.
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
         if error.errno == errno.EADDRINUSE:
             why += "; --port 0 takes a free one"
         raise click.UsageError(f"cannot listen there: {why}") from None
