@@ -222,6 +222,9 @@ class TestServe:
         ended = run("serve", "--host", "192.0.2.1", "--port", "0")
         assert ended.code == 2
         assert re.search(r"cannot listen there: [^:;]+\n$", ended.err)
+        ended = run("serve", "--host", "nobody.invalid", "--port", "0")
+        assert ended.code == 2
+        assert re.search(r"cannot listen there: [^:;]+\n$", ended.err)
 
 
 class TestDemo:

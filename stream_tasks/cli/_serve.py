@@ -49,7 +49,9 @@ async def _serve(server: "FakeStream") -> None:
         await server.start()
     except OSError as error:
         # asyncio's text says more, and not the same on every Python.
-        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        why = str(error.strerror)
+        if error.errno and error.errno > 0:  # not a resolver's
+            why = os.strerror(error.errno).lower()
         if error.errno == errno.EADDRINUSE:
             why += "; --port 0 takes a free one"
         raise click.UsageError(f"cannot listen there: {why}") from None
