@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar, get_origin
@@ -68,9 +67,7 @@ def check_timeout(timeout: Any) -> float | None:
         TypeError: It is no number.
         ValueError: It is out of range.
     """
-    if timeout is None or (type(timeout) is float and 0 < timeout < math.inf):
-        return timeout
-    return check_seconds("timeout", timeout)
+    return None if timeout is None else check_seconds("timeout", timeout)
 
 
 def check_callback(name: str, value: Any) -> None:

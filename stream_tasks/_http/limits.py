@@ -55,18 +55,21 @@ class Limit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task, (end, cancelled) in self._ends.items():
-            if end >= 0:
-                self._ends[task] = -1.0, cancelled
-                task.cancel()
+        for task in self._ends:
+            self._end(task)
 
     def _sweep(self) -> None:
         now = self._loop.time()
         self._timer = None
-        for task, (end, cancelled) in self._ends.items():
+        for task, (end, _) in self._ends.items():
             if end > now:
                 self._timer = self._loop.call_at(end, self._sweep)
                 return
-            if end >= 0:
-                self._ends[task] = -1.0, cancelled
-                task.cancel()
+            self._end(task)
+
+    def _end(self, task: Running) -> None:
+        """Cancel what a task does under the limit; a second time changes nothing."""
+        end, cancelled = self._ends[task]
+        if end >= 0:
+            self._ends[task] = -1.0, cancelled
+            task.cancel()

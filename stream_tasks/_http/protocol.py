@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stream_tasks._http.auth import Credentials
 
 __all__ = [
+    "FIRST_ERROR",
     "check_base_url",
     "check_status",
     "check_task_id",
@@ -50,7 +51,7 @@ _RESET: Final = istr("X-RateLimit-Reset")
 _DATE: Final = istr("Date")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
-_FIRST_ERROR = 300
+FIRST_ERROR: Final = 300  # redirects are not followed
 _FIRST_CLIENT_ERROR = 400
 _MOST_DIGITS = 18
 _TOO_MANY_REQUESTS = 429
@@ -209,7 +210,7 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
         StreamRateLimitException: It is 429.
         StreamApiException: It is any other error, or a redirect, which is not followed.
     """
-    if status < _FIRST_ERROR:
+    if status < FIRST_ERROR:
         return
     text = body.decode("utf-8", "replace")
     fields = _envelope(body)

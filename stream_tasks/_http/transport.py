@@ -19,6 +19,7 @@ from attrs import frozen
 from yarl import URL
 
 from stream_tasks._http.limits import Limit
+from stream_tasks._http.protocol import FIRST_ERROR
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_CONNECTION_RESET,
     TRANSPORT_ERROR_DNS_FAILURE,
@@ -43,8 +44,6 @@ _KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 
 
 _BEGINNING: Final = 2**16
 """What is kept of an error's body that is too large, in bytes."""
-
-_FIRST_ERROR: Final = 300
 
 _SHORTEST: Final = 0.001  # aiohttp takes a limit of zero or less for none
 
@@ -321,7 +320,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         # A session's middleware may have read it.
         body = await response.read()
     if len(body) > MAX_BODY:
-        if response.status < _FIRST_ERROR:
+        if response.status < FIRST_ERROR:
             del body  # or the error's traceback would hold it
             raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
         response.close()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream_tasks.exceptions import WaitReason
     from stream_tasks.models import RateLimit, Task
 
-__all__ = ["Look", "Waiter", "Watch", "ends_wait", "is_not_found"]
+__all__ = ["Look", "Waiter", "Watch", "ends_wait", "is_not_found", "is_passing"]
 
 LAST_LOOK: Final = 0.2
 """How long before the deadline a last look is taken, in seconds."""
@@ -36,6 +36,11 @@ RETRY: Final = Backoff(0.25, 10.0, 2.0, 0.5)
 _NOT_FOUND = 404
 _PASSING = frozenset({408, 425, 429})
 _SERVER_ERROR = 500
+
+
+def is_passing(status_code: int) -> bool:
+    """Whether an HTTP status tells of a bad moment, after which the same request may fare better."""
+    return status_code in _PASSING or status_code >= _SERVER_ERROR
 
 
 def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> bool:
@@ -51,7 +56,7 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
             return True
         if is_not_found(failure):
             return waited >= not_found_grace
-        return failure.status_code < _SERVER_ERROR and failure.status_code not in _PASSING
+        return not is_passing(failure.status_code)
     if isinstance(failure, StreamTransportException):
         return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED and not _was_cut_off(failure)
     if isinstance(failure, StreamDecodeException):

@@ -17,6 +17,7 @@ from stream_tasks._backoff import Backoff
 from stream_tasks._http import protocol
 from stream_tasks._http.transport import error_type
 from stream_tasks._version import __version__
+from stream_tasks._waiting.polling import is_passing
 from stream_tasks.exceptions import TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED
 
 __all__ = ["DownloadError", "check_target", "download"]
@@ -33,8 +34,6 @@ _OK: Final = 200
 _PARTIAL: Final = 206
 _RANGE_NOT_SATISFIABLE: Final = 416
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
-_BAD_MOMENTS: Final = (408, 425, 429)
-_FIRST_SERVER_ERROR: Final = 500
 
 Seen = Callable[[int, int | None], object]
 Tell = Callable[[str], object]
@@ -318,7 +317,7 @@ def _check_status(response: ClientResponse) -> None:
     if status in (_OK, _PARTIAL, _RANGE_NOT_SATISFIABLE):
         return
     told = f"{host} answered HTTP {status} {response.reason or ''}".rstrip()
-    if status in _BAD_MOMENTS or status >= _FIRST_SERVER_ERROR:
+    if is_passing(status):
         hold = protocol.parse_retry_after(response.headers.get("Retry-After"))
         raise _BadMomentError(told, 0.0 if hold is None else min(hold.total_seconds(), _LONGEST_HOLD))
     raise _StaleLinkError(f"{told}: the link may have expired")
