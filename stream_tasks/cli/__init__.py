@@ -2,6 +2,7 @@
 
 - ``_app``: the commands together, and what an error becomes: a line on stderr and an exit code
 - ``_options``: what commands take alike, and the client that comes of it
+- ``_codes``: what it exits with
 - ``_help``: the layout of exit codes and examples below the options
 - ``_output``: JSON, plain lines and what a terminal shows
 - ``_warnings``: what the library warns of, as lines for people

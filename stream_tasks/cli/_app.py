@@ -7,29 +7,30 @@ from typing import Any, Final
 import click
 
 from stream_tasks._version import __version__
+from stream_tasks.cli import _codes
 from stream_tasks.cli._completion import completion
 from stream_tasks.cli._demo import demo
 from stream_tasks.cli._doctor import doctor
+from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._operations import operations
-from stream_tasks.cli._output import complain
+from stream_tasks.cli._output import complain, point_to_doctor
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._wait import get, wait
 from stream_tasks.exceptions import (
-    StreamApiException,
     StreamException,
     StreamTaskException,
-    StreamTransportException,
     StreamWaitTimeoutException,
 )
 
 __all__ = ["commands", "main"]
 
 # The most specific first.
-_EXIT_CODES: Final = ((StreamTaskException, 1), (StreamWaitTimeoutException, 3), (StreamException, 4))
-_REFUSED: Final = (401, 403)
-_SIGINT: Final = 128 + 2
-_SIGPIPE: Final = 128 + 13
+_EXIT_CODES: Final = (
+    (StreamTaskException, _codes.FAILED),
+    (StreamWaitTimeoutException, _codes.TIMED_OUT),
+    (StreamException, _codes.ERROR),
+)
 
 
 class _Commands(click.Group):
@@ -38,23 +39,17 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except StreamException as error:
             complain(error)
-            if _is_about_connection(error):
-                click.echo("stream-tasks doctor looks for the cause.", err=True)
+            if concerns_all(error):
+                point_to_doctor()
             code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
-            code = _SIGINT
+            code = _codes.SIGINT
         except BrokenPipeError:
             # What is still buffered would fail once more when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = _SIGPIPE
+            code = _codes.SIGPIPE
         raise click.exceptions.Exit(code)
-
-
-def _is_about_connection(error: StreamException) -> bool:
-    if isinstance(error, StreamApiException):
-        return error.status_code in _REFUSED
-    return isinstance(error, StreamTransportException) and not isinstance(error, StreamWaitTimeoutException)
 
 
 @click.group(

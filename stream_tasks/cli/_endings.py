@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 import attrs
 from attrs import frozen
 
+from stream_tasks.cli import _codes
 from stream_tasks.cli._output import printable
 from stream_tasks.exceptions import (
     StreamApiException,
@@ -16,9 +17,15 @@ from stream_tasks.exceptions import (
 )
 from stream_tasks.models import TaskError, TaskOutcome
 
-__all__ = ["Ending"]
+__all__ = ["Ending", "concerns_all"]
 
-_EXIT_CODES: Final = {"completed": 0, "failed": 1, "timed_out": 3, "error": 4}
+_EXIT_CODES: Final = {
+    "completed": 0,
+    "failed": _codes.FAILED,
+    "timed_out": _codes.TIMED_OUT,
+    "error": _codes.ERROR,
+}
+_DENIED: Final = (401, 403)
 
 
 @frozen
@@ -119,6 +126,16 @@ class Ending:
     def _error(self) -> tuple[str, str]:
         error = self.error or {}
         return str(error.get("type", "unknown")), str(error.get("description", ""))
+
+
+def concerns_all(failure: Exception | None) -> bool:
+    """Whether nothing else can be asked for either: the credentials are refused, or nobody is there."""
+    if isinstance(failure, StreamApiException):
+        return failure.status_code in _DENIED
+    # Only what no other try would mend ends a wait.
+    return isinstance(failure, StreamTransportException) and not isinstance(
+        failure, StreamWaitTimeoutException
+    )
 
 
 def _status(failure: Exception | None) -> str:

@@ -10,7 +10,16 @@ from rich.highlighter import JSONHighlighter
 
 from stream_tasks.exceptions import StreamException
 
-__all__ = ["PipeConsole", "complain", "duration", "is_live", "is_terminal", "printable", "show_json"]
+__all__ = [
+    "PipeConsole",
+    "complain",
+    "duration",
+    "is_live",
+    "is_terminal",
+    "point_to_doctor",
+    "printable",
+    "show_json",
+]
 
 _MINUTE = 60
 _HOUR = 3600
@@ -52,6 +61,11 @@ def show_json(value: Any) -> None:
 def complain(error: StreamException) -> None:
     """Print an error on stderr."""
     click.echo(f"Error: {printable(str(error))}", err=True)
+
+
+def point_to_doctor() -> None:
+    """Tell on stderr what finds out why the server cannot be asked."""
+    click.echo("stream-tasks doctor looks for the cause.", err=True)
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 from attrs import frozen
@@ -12,6 +12,7 @@ from attrs import frozen
 from stream_tasks import _operations
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
+from stream_tasks.cli import _codes
 from stream_tasks.cli._ids import read_ids, uses_stdin
 from stream_tasks.cli._options import make_client
 from stream_tasks.cli._output import is_terminal, printable
@@ -22,11 +23,6 @@ from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.models import StartedTask, TaskOutcome
 
 __all__ = ["Kind", "run"]
-
-_FAILED: Final = 1
-_USAGE: Final = 2
-_SIGNAL: Final = 128
-_SIGINT: Final = _SIGNAL + 2
 
 
 @frozen
@@ -143,11 +139,11 @@ def _ask(ctx: click.Context, what: str) -> None:
     except click.Abort as abort:
         if isinstance(abort.__context__, KeyboardInterrupt):
             click.echo("\nInterrupted; nothing was started.", err=True)
-            ctx.exit(_SIGINT)
+            ctx.exit(_codes.SIGINT)
         is_meant = False
     if not is_meant:
         click.echo("Nothing was started.", err=True)
-        ctx.exit(_USAGE)
+        ctx.exit(_codes.USAGE)
 
 
 def _named(ctx: click.Context, options: dict[str, Any]) -> str:
@@ -175,8 +171,8 @@ async def _start(client: AsyncStream, job: Job, given: dict[str, Any], target: T
         started = await start(client, job, tell)
         if not given["wait"]:
             failed = complain_of_items(job, (task.result for task in started.tasks))
-            return max(started.code, _FAILED if failed else 0)
-        if not started.tasks or started.code > _SIGNAL:
+            return max(started.code, _codes.FAILED if failed else 0)
+        if not started.tasks or started.code > _codes.SIGNAL:
             return started.code
         return max(started.code, await _wait(client, job, started.tasks, given, target))
 
@@ -202,7 +198,7 @@ async def _wait(
     code = await wait_and_show(client, tasks, options, on_outcome=outcomes.append)
     failed = complain_of_items(job, (outcome.result() for outcome in outcomes if outcome.ok))
     if failed:
-        code = max(code, _FAILED)
-    if target is not None and code < _SIGNAL:
+        code = max(code, _codes.FAILED)
+    if target is not None and code < _codes.SIGNAL:
         code = max(code, await save(client, tasks, outcomes, target, quiet=given["quiet"]))
     return code

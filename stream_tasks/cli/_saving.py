@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Column
 
 from stream_tasks._client import AsyncStream
+from stream_tasks.cli import _codes
 from stream_tasks.cli._download import DownloadError, check_target, download
 from stream_tasks.cli._output import PipeConsole, complain, is_live, printable
 from stream_tasks.exceptions import StreamException
@@ -27,8 +28,6 @@ from stream_tasks.models import StartedTask, TaskOutcome
 
 __all__ = ["Target", "save"]
 
-_FAILED: Final = 4
-_SIGINT: Final = 128 + 2
 _WIDEST_NAME: Final = 24
 
 
@@ -84,13 +83,13 @@ async def save(
             size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
         except DownloadError as error:
             click.echo(f"Error: {printable(error.message)}", err=True)
-            code = _FAILED
+            code = _codes.ERROR
         except StreamException as error:
             complain(error)
-            code = _FAILED
+            code = _codes.ERROR
         except asyncio.CancelledError:
             click.echo("\nInterrupted.", err=True)
-            code = _SIGINT
+            code = _codes.SIGINT
         else:
             if not quiet:
                 click.echo(printable(f"Saved {path} ({decimal(size)})."), err=True)
@@ -98,7 +97,7 @@ async def save(
         click.echo(
             printable(f"The export is still there: stream-tasks get {task_id} tells its link."), err=True
         )
-        if code == _SIGINT:
+        if code == _codes.SIGINT:
             break
     return code
 

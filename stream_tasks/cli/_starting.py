@@ -11,14 +11,13 @@ from attrs import define, field, frozen
 
 from stream_tasks._client import AsyncStream
 from stream_tasks._operations import MOST_ITEMS
+from stream_tasks.cli import _codes
 from stream_tasks.cli._output import complain, printable
 from stream_tasks.exceptions import StreamBatchException
 from stream_tasks.models import ItemResults, StartedTask
 
 __all__ = ["Job", "Started", "complain_of_items", "hint", "show_started", "start"]
 
-_REFUSED: Final = 4
-_SIGINT: Final = 128 + 2
 _LONGEST_HINT: Final = 2000
 
 
@@ -93,14 +92,14 @@ async def start(
             tell(task, batch)
     except StreamBatchException as error:
         complain(error)
-        done.code = _REFUSED
+        done.code = _codes.ERROR
         _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
     except BrokenPipeError:
         _name_unsent(job, done.items, 0)
         raise
     except asyncio.CancelledError:
         click.echo("\nInterrupted; tasks on the server go on.", err=True)
-        done.code = _SIGINT
+        done.code = _codes.SIGINT
         # The next batch may have been under way.
         _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
         if done.tasks:

@@ -13,14 +13,14 @@ import click
 from attrs import frozen
 
 from stream_tasks._client import AsyncStream
+from stream_tasks.cli import _codes
 from stream_tasks.cli._board import Board
-from stream_tasks.cli._endings import Ending
+from stream_tasks.cli._endings import Ending, concerns_all
 from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._live import Lines, Nothing, Screen
-from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, printable
+from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to_doctor, printable
 from stream_tasks.cli._results import Results
 from stream_tasks.exceptions import (
-    StreamApiException,
     StreamTransportException,
     StreamWaitTimeoutException,
 )
@@ -31,11 +31,7 @@ __all__ = ["WaitOptions", "wait_and_show"]
 SHOWN: Final = 10
 """So many unfinished tasks are named on a terminal, where what is said before them stays in sight."""
 
-_REFUSED: Final = 4
 _REFUSAL: Final = "refused"
-_SIGINT: Final = 128 + 2
-_SIGTERM: Final = 128 + 15
-_DENIED: Final = (401, 403)
 
 
 @frozen
@@ -139,7 +135,7 @@ class _Wait:
         except asyncio.CancelledError:
             # It is either of the two: nobody else cancels what asyncio.run runs.
             self._stopped_by = self._stopped_by or "Interrupted"
-            self._code = _SIGTERM if self._stopped_by == "Terminated" else _SIGINT
+            self._code = _codes.SIGTERM if self._stopped_by == "Terminated" else _codes.SIGINT
 
     async def _follow(self) -> None:
         options = self._options
@@ -161,9 +157,9 @@ class _Wait:
     def _is_over(self, outcome: TaskOutcome[Any], ending: Ending) -> bool:
         failure = outcome.exception()
         self._is_cut_off |= _is_about_connection(failure)
-        if _concerns_all(failure):
+        if concerns_all(failure):
             self._stopped_by = _REFUSAL
-            self._code = _REFUSED
+            self._code = _codes.ERROR
         elif self._options.any_one and ending.is_final:
             self._code = ending.exit_code
         elif self._options.fail_fast and ending.status in ("failed", "error"):
@@ -211,7 +207,7 @@ class _Wait:
         if self._results.is_cut and options.journal is None and counts["completed"]:
             click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
         if self._stopped_by == _REFUSAL or self._is_cut_off:
-            click.echo("stream-tasks doctor looks for the cause.", err=True)
+            point_to_doctor()
         is_worth_it = counts["timed_out"] or (
             self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
         )
@@ -226,16 +222,6 @@ def _id_of(task: str | StartedTask[Any]) -> str | None:
 def _earlier(ids: Iterable[str | None], journal: Journal | None) -> list[Ending]:
     wanted = set(ids)
     return [] if journal is None else [e for e in journal.endings.values() if e.task_id in wanted]
-
-
-def _concerns_all(failure: Exception | None) -> bool:
-    """Whether no other task can be asked for either."""
-    if isinstance(failure, StreamApiException):
-        return failure.status_code in _DENIED
-    # Only what no other try would mend ends a wait.
-    return isinstance(failure, StreamTransportException) and not isinstance(
-        failure, StreamWaitTimeoutException
-    )
 
 
 def _is_about_connection(failure: Exception | None) -> bool:
