@@ -9,10 +9,9 @@ from typing import Final
 import click
 
 from stream_tasks import _operations
-from stream_tasks.cli import _options
 from stream_tasks.cli._flags import flags
 from stream_tasks.cli._help import epilog
-from stream_tasks.cli._options import connection_options
+from stream_tasks.cli._options import connection_options, from_option, output_options, pace_options
 from stream_tasks.cli._running import Kind, run
 
 __all__ = ["operations"]
@@ -96,7 +95,7 @@ def _command(name: str, kind: Kind) -> click.Command:
         name.replace("_", "-"),
         params=[
             click.Argument(["ids"], nargs=-1, metavar="[ID]..."),
-            _from(),
+            from_option(),
             *own,
             *_around(kind),
             *_waiting(),
@@ -117,11 +116,6 @@ def _command(name: str, kind: Kind) -> click.Command:
 
 def _names(parameters: Sequence[click.Parameter]) -> list[str]:
     return [str(parameter.name) for parameter in parameters]
-
-
-def _from() -> click.Option:
-    about = "A file of ids, one a line; '-' for stdin. May be given more than once."
-    return click.Option(["--from", "sources"], metavar="FILE", multiple=True, help=about)
 
 
 def _periods() -> list[click.Option]:
@@ -162,25 +156,8 @@ def _waiting() -> list[click.Option]:
             default=True,
             help="Wait for the tasks, which is the default; or print their ids, one a line, for 'wait -'.",
         ),
-        click.Option(
-            ["--poll-interval"],
-            type=_options.seconds,
-            metavar="SECONDS",
-            default=1,
-            show_default=True,
-            help="The least time between two looks at a task.",
+        *pace_options(
+            timeout=600, about="How long to wait at the most, once all are started; 'none' for no limit."
         ),
-        click.Option(
-            ["--timeout"],
-            type=_options.seconds_or_none,
-            metavar="SECONDS",
-            default=600,
-            show_default=True,
-            help="How long to wait at the most, once all are started; 'none' for no limit.",
-        ),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON lines on a terminal, too."),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors on stderr."),
-        click.Option(
-            ["-v", "--verbose"], is_flag=True, help="Print the server's stack traces of failed tasks."
-        ),
+        *output_options(),
     ]

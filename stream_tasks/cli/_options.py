@@ -14,7 +14,10 @@ from stream_tasks._secret import Secret
 
 __all__ = [
     "connection_options",
+    "from_option",
     "make_client",
+    "output_options",
+    "pace_options",
     "positive_seconds",
     "read_secret",
     "seconds",
@@ -71,6 +74,49 @@ def task_id(value: str) -> str:
         return protocol.check_task_id(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def from_option() -> click.Option:
+    """Make the option for files of ids, ``sources``."""
+    about = "A file of ids, one a line; '-' for stdin. May be given more than once."
+    return click.Option(["--from", "sources"], metavar="FILE", multiple=True, help=about)
+
+
+def pace_options(*, timeout: float, about: str) -> list[click.Option]:
+    """Make the options of a wait, ``poll_interval`` and ``timeout``.
+
+    Args:
+        timeout: The default limit, in seconds.
+        about: What is limited, for the help.
+    """
+    return [
+        click.Option(
+            ["--poll-interval"],
+            type=seconds,
+            metavar="SECONDS",
+            default=1,
+            show_default=True,
+            help="The least time between two looks at a task.",
+        ),
+        click.Option(
+            ["--timeout"],
+            type=seconds_or_none,
+            metavar="SECONDS",
+            default=timeout,
+            show_default=True,
+            help=about,
+        ),
+    ]
+
+
+def output_options() -> list[click.Option]:
+    """Make the options of what is printed, ``as_json``, ``quiet`` and ``verbose``."""
+    about = "Print the server's stack traces of failed tasks."
+    return [
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON lines on a terminal, too."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors on stderr."),
+        click.Option(["-v", "--verbose"], is_flag=True, help=about),
+    ]
 
 
 def connection_options(command: Command) -> Command:

@@ -15,7 +15,13 @@ from stream_tasks.cli import _options
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._ids import read_ids, uses_stdin
 from stream_tasks.cli._journal import Journal
-from stream_tasks.cli._options import connection_options, make_client
+from stream_tasks.cli._options import (
+    connection_options,
+    from_option,
+    make_client,
+    output_options,
+    pace_options,
+)
 from stream_tasks.cli._output import printable, show_json
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
@@ -38,6 +44,27 @@ class _Remembering(click.Command):
 
 @click.command(
     cls=_Remembering,
+    params=[
+        click.Argument(["ids"], metavar="[ID]...", nargs=-1),
+        from_option(),
+        *pace_options(
+            timeout=60,
+            about="How long to wait at the most, for all; 0 for one look at each, 'none' for no limit.",
+        ),
+        click.Option(["--any", "any_one"], is_flag=True, help="End with the first task that has ended."),
+        click.Option(
+            ["--fail-fast"],
+            is_flag=True,
+            help="End with the first that fails, and name those not finished.",
+        ),
+        click.Option(
+            ["--journal"],
+            metavar="FILE",
+            help="Keep what has ended in FILE, a JSON object a line. The same command with the same file "
+            "goes on where it was stopped: it prints what has ended, and waits for the rest.",
+        ),
+        *output_options(),
+    ],
     help="Wait until the tasks have ended, and print what came of them.\n\n"
     "Ids come from the command line, from files, or with '-' from stdin: one a line; blank lines and lines "
     "that begin with '#' are passed over, and an id that comes twice counts once.\n\n"
@@ -62,41 +89,6 @@ class _Remembering(click.Command):
         },
     ),
 )
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option(
-    "--from",
-    "files",
-    metavar="FILE",
-    multiple=True,
-    help="A file of ids, one a line; '-' for stdin. May be given more than once.",
-)
-@click.option(
-    "--poll-interval",
-    type=_options.seconds,
-    metavar="SECONDS",
-    default=1,
-    show_default=True,
-    help="The least time between two looks at a task.",
-)
-@click.option(
-    "--timeout",
-    type=_options.seconds_or_none,
-    metavar="SECONDS",
-    default=60,
-    show_default=True,
-    help="How long to wait at the most, for all; 0 for one look at each, 'none' for no limit.",
-)
-@click.option("--any", "any_one", is_flag=True, help="End with the first task that has ended.")
-@click.option("--fail-fast", is_flag=True, help="End with the first that fails, and name those not finished.")
-@click.option(
-    "--journal",
-    metavar="FILE",
-    help="Keep what has ended in FILE, a JSON object a line. The same command with the same file goes on "
-    "where it was stopped: it prints what has ended, and waits for the rest.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines on a terminal, too.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
-@click.option("-v", "--verbose", is_flag=True, help="Print the server's stack traces of failed tasks.")
 @connection_options
 @click.pass_context
 def wait(
@@ -104,7 +96,7 @@ def wait(
     /,
     *,
     ids: tuple[str, ...],
-    files: tuple[str, ...],
+    sources: tuple[str, ...],
     journal: str | None,
     poll_interval: float,
     timeout: float | None,
@@ -118,12 +110,12 @@ def wait(
     """Wait for tasks, and print what came of them."""
 
     def again(_: Sequence[str]) -> str:
-        return _hint(ctx, has_journal=journal is not None, uses_stdin=uses_stdin(ids, files))
+        return _hint(ctx, has_journal=journal is not None, uses_stdin=uses_stdin(ids, sources))
 
     with ExitStack() as stack:
         stack.enter_context(warnings_on_stderr(quiet=quiet))
         client = make_client(AsyncStream, **connection)
-        tasks = read_ids(ids, files)
+        tasks = read_ids(ids, sources)
         if not tasks and not quiet:
             click.echo("No ids: there is nothing to wait for.", err=True)
         options = WaitOptions(
