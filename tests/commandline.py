@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pyte
@@ -39,6 +39,12 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def serve() -> Iterator[FakeStream]:
+    """Run a server that the secret belongs to."""
+    with FakeStream(api_secret=SECRET) as server:
+        yield server
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, server: FakeStream) -> None:

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import pytest
 import stream_tasks_script
-from commandline import SECRET, Ended, end, on_terminal, plain, run_here, set_environment, start
+from commandline import SECRET, Ended, end, on_terminal, plain, run_here, serve, set_environment, start
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
@@ -27,15 +27,8 @@ from stream_tasks.testing import FakeStream, Fault, TaskFailure
 Run: TypeAlias = Callable[..., Ended]
 
 
-@pytest.fixture
-def server() -> Iterator[FakeStream]:
-    with FakeStream(api_secret=SECRET) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_environment(monkeypatch, server)
+server = pytest.fixture(serve)
+env = pytest.fixture(autouse=True)(set_environment)
 
 
 @pytest.fixture

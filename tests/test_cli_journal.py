@@ -7,13 +7,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import click
 import pytest
-from commandline import SECRET, Ended, end, run_here, set_environment, start, until
+from commandline import Ended, end, run_here, serve, set_environment, start, until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,15 +31,8 @@ JSON = st.recursive(
 )
 
 
-@pytest.fixture
-def server() -> Iterator[FakeStream]:
-    with FakeStream(api_secret=SECRET) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_environment(monkeypatch, server)
+server = pytest.fixture(serve)
+env = pytest.fixture(autouse=True)(set_environment)
 
 
 @pytest.fixture

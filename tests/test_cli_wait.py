@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +25,7 @@ from commandline import (
     on_terminal,
     plain,
     run_here,
+    serve,
     set_environment,
     start,
     until,
@@ -42,15 +43,8 @@ Run: TypeAlias = Callable[..., Ended]
 KEYS = ["task_id", "status", "last_status", "result", "error", "polls", "elapsed"]
 
 
-@pytest.fixture
-def server() -> Iterator[FakeStream]:
-    with FakeStream(api_secret=SECRET) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_environment(monkeypatch, server)
+server = pytest.fixture(serve)
+env = pytest.fixture(autouse=True)(set_environment)
 
 
 @pytest.fixture
