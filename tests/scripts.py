@@ -25,7 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # That a busy machine is slow is no complaint.
 logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 SETTINGS = json.loads(os.environ["SETTINGS"])
-AT_ONCE = 2.0  # seconds, on the busiest of machines
+AT_ONCE = 0.5  # seconds from Ctrl-C to KeyboardInterrupt
 fired = []
 
 def make(kind=Stream):
