@@ -36,7 +36,7 @@ class _Loop(asyncio.SelectorEventLoop):
     """An event loop that a forked child can let go of without touching what the parent uses."""
 
     def __init__(self) -> None:
-        self._is_left = True  # should an interrupt cut this short
+        self._is_left = True  # should making it fail
         self._files = selectors.DefaultSelector()
         super().__init__(self._files)
         self._is_left = False
@@ -209,17 +209,23 @@ class LoopThread:
     def _begin(self) -> asyncio.AbstractEventLoop:
         """Start the loop's thread; an interrupt leaves all of it, or nothing."""
         _watch_main_thread()
-        loop = new_loop()
-        thread = threading.Thread(target=_serve, args=(loop,), name="stream_tasks", daemon=True)
+        made: SimpleQueue[asyncio.AbstractEventLoop | Exception] = SimpleQueue()
+        is_wanted: SimpleQueue[bool] = SimpleQueue()
+        thread = threading.Thread(target=_serve, args=(made, is_wanted), name="stream_tasks", daemon=True)
+        loop: asyncio.AbstractEventLoop | Exception | None = None
         try:
             thread.start()
+            loop = made.get()
+            if isinstance(loop, Exception):
+                raise loop  # noqa: TRY301 - what has begun is undone alike
             self._loop, self._thread = loop, thread
-        except RuntimeError:  # no room for a thread
-            loop.close()
-            raise
+            is_wanted.put(True)
         except BaseException:
             self._loop = self._thread = None
-            loop.call_soon_threadsafe(loop.stop)
+            is_wanted.put(False)
+            if isinstance(loop, asyncio.AbstractEventLoop):
+                with contextlib.suppress(RuntimeError):  # it was not wanted, and is closed
+                    loop.call_soon_threadsafe(loop.stop)
             raise
         return loop
 
@@ -276,9 +282,18 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _serve(made: SimpleQueue[asyncio.AbstractEventLoop | Exception], is_wanted: SimpleQueue[bool]) -> None:
+    # Made in this thread, where no interrupt can leave half a loop.
+    try:
+        loop = new_loop()
+    except Exception as exc:  # noqa: BLE001 - it is raised where the loop is wanted
+        made.put(exc)
+        return
+    made.put(loop)
     asyncio.set_event_loop(loop)
     try:
+        if not is_wanted.get():
+            return
         loop.run_forever()
         pending = asyncio.all_tasks(loop)
         for task in pending:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import errno
 import gc
 import inspect
 import logging
@@ -26,6 +27,7 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     Task,
     TaskOutcome,
+    _loop_thread,
 )
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
@@ -759,6 +761,40 @@ def test_a_thread_that_does_not_begin(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", fail)
         with pytest.raises(type(error)):
+            runner.run(lambda: asyncio.sleep(0))
+    until(lambda: not any(thread.name == "stream_tasks" for thread in threading.enumerate()))
+    assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
+    runner.close()
+
+
+def test_a_loop_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told why, and the next call begins anew."""
+    runner = LoopThread()
+
+    def fail() -> asyncio.AbstractEventLoop:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_loop_thread, "new_loop", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            runner.run(lambda: asyncio.sleep(0))
+    assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
+    runner.close()
+
+
+def test_an_interrupt_as_the_loop_begins_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left of that loop, and the next call begins anew."""
+    runner = LoopThread()
+
+    class Interrupted(SimpleQueue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            super().put(item, block, timeout)
+            if item is True:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_loop_thread, "SimpleQueue", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
             runner.run(lambda: asyncio.sleep(0))
     until(lambda: not any(thread.name == "stream_tasks" for thread in threading.enumerate()))
     assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
