@@ -141,7 +141,7 @@ async def ours(world: World, numbers: range) -> None:
         await asyncio.sleep(LATENCY)
         if not accepted:
             raise StreamRateLimitException(rate_limit=quota)
-        return Look(done_task if done else running_task, quota)
+        return done_task if done else running_task, quota
 
     async def notice() -> None:
         while True:

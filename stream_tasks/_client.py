@@ -48,12 +48,13 @@ from stream_tasks._secret import concealed, hidden
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller, unwound
-from stream_tasks._waiting.polling import Look, Waiter
+from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     from stream_tasks._operations import Operation
+    from stream_tasks._waiting.polling import Look
 
 __all__ = ["AsyncStream"]
 
@@ -744,7 +745,7 @@ async def _look(transport: Transport, query: str, task_id: str, limit: float) ->
     """Look at a task for the poller, which has no use for the whole answer."""
     status, headers, body = await transport.exchange("GET", _task_target(task_id, query), limit=limit)
     protocol.check_status(status, headers, body)
-    return Look(_json.structure_task(body), protocol.parse_rate_limit(headers))
+    return _json.structure_task(body), protocol.parse_rate_limit(headers)
 
 
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:

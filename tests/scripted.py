@@ -80,7 +80,7 @@ class Script:
         status = "running" if isinstance(step, Hang) else step
         moved = timedelta(seconds=len(self.polls)) if status == "moving" else timedelta(0)
         task = Task(task_id, status.replace("moving", "running"), EPOCH, EPOCH + moved)
-        return Look(task, None)
+        return task, None
 
     @property
     def gaps(self) -> list[float]:
@@ -113,7 +113,7 @@ class ByTime:
         finally:
             self.in_flight.discard(task_id)
         done = loop.time() - begun >= self.duration(task_id)
-        return Look(Task(task_id, "completed" if done else "running", EPOCH, EPOCH), None)
+        return Task(task_id, "completed" if done else "running", EPOCH, EPOCH), None
 
 
 def poller(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Poller:
@@ -275,7 +275,7 @@ class QuotaServer:
             raise StreamRateLimitException(rate_limit=quota if self.says else None)
         done = now - self.begun.setdefault(task_id, now) >= self.duration(task_id)
         task = Task(task_id, "completed" if done else "running", EPOCH, EPOCH)
-        return Look(task, quota if self.says else None)
+        return task, quota if self.says else None
 
     @property
     def refused(self) -> int:

@@ -731,8 +731,8 @@ def test_a_hung_server_is_not_taken_for_a_lack_of_quota() -> None:
         known = quota()
 
         async def fetch(task_id: str, limit: float) -> Any:
-            response = await script(task_id, limit)
-            return response._replace(rate_limit=known)
+            task, _ = await script(task_id, limit)
+            return task, known
 
         client = ScriptedStream(fetch, max_connections=2)
         with pytest.raises(StreamWaitTimeoutException):

@@ -26,7 +26,7 @@ class Limit:
         self._is_closed = False
 
     def __enter__(self) -> None:
-        task: Any = asyncio.current_task()
+        task: Any = asyncio.current_task(self._loop)
         if task in self._ends:
             self._again.append(task)
             return
@@ -41,7 +41,7 @@ class Limit:
             TimeoutError: The time was up.
             ConnectionAbortedError: `close` came first.
         """
-        task: Any = asyncio.current_task()
+        task: Any = asyncio.current_task(self._loop)
         if self._again and task in self._again:
             self._again.remove(task)
             return

@@ -107,8 +107,9 @@ class Poller:
             await self._turn()
         watch = self.join(waiter)
         try:
-            if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self._loop.time() if waiter.timeout else math.inf)
+            limit = self._take_up(watch, waiter)
+            if limit is not None:
+                await self._poll(watch, limit)
             while True:
                 while waiter.updates and on_update is not None and self._loop.time() < waiter.deadline:
                     await self._call(on_update, waiter)
@@ -133,8 +134,9 @@ class Poller:
         """Yield each new snapshot, the final one last; raises as `wait` does."""
         watch = self.join(waiter)
         try:
-            if self._take_up(watch, waiter):
-                await self._poll(watch, waiter.deadline - self._loop.time() if waiter.timeout else math.inf)
+            limit = self._take_up(watch, waiter)
+            if limit is not None:
+                await self._poll(watch, limit)
             while True:
                 while waiter.updates:
                     yield waiter.updates.popleft()
@@ -256,16 +258,20 @@ class Poller:
             )
         )
 
-    def _take_up(self, watch: Watch, waiter: Waiter) -> bool:
-        """Begin the first look at a task, if it has had none and may have it at once; else plan it."""
+    def _take_up(self, watch: Watch, waiter: Waiter) -> float | None:
+        """Begin the first look at a task, if it has had none and may have it at once; else plan it.
+
+        Returns:
+            The limit of that look, in seconds; None if the caller has none to make.
+        """
         if watch.ended is not None or watch.place or watch.is_polling or waiter.is_done:
-            return False
+            return None
         now = self._loop.time()
         if self._pacer.next_at(now) <= now < self._due.next_due() and now < waiter.deadline:
             self._begin(watch, now)
-            return True
+            return waiter.deadline - now if waiter.timeout else math.inf
         self._plan(watch)
-        return False
+        return None
 
     async def _news(self, waiter: Waiter) -> None:
         """Return when there is news for `waiter`; raise when its deadline comes first."""
@@ -380,8 +386,8 @@ class Poller:
                 # Otherwise nobody is going to look again, or the task is not visible yet.
                 self._log.failed(watch, answer, now)
             return
-        self._pacer.answered(now, answer.rate_limit)
-        task = answer.task
+        task, quota = answer
+        self._pacer.answered(now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
             self._log.answered(task, now)
         watch.see(task, now, self._not_found_grace)

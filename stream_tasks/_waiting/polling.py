@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from stream_tasks._backoff import FLOOR, Backoff
 from stream_tasks.exceptions import (
@@ -79,11 +79,8 @@ def is_not_found(failure: Exception) -> bool:
     return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
 
 
-class Look(NamedTuple):
-    """What looking at a task brought."""
-
-    task: Task
-    rate_limit: RateLimit | None
+Look = tuple["Task", "RateLimit | None"]
+"""What looking at a task brought: the snapshot, and the quota if the answer told it."""
 
 
 class Waiter:
