@@ -391,6 +391,12 @@ class AsyncStream:
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
         """
+        poller = self._here().poller
+        now = poller.now()
+        # Before anything else: what thousands do in one turn of the loop holds up all others.
+        turn = poller.turn()
+        if turn is not None:
+            await turn
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         task_id, kind = resolve(task, result_type)
         if on_update is not None:
@@ -398,8 +404,7 @@ class AsyncStream:
         if task_id is None:
             started = cast("StartedTask[Any]", task)
             return started.result if result_type is None else result_at_once(started.data, kind)
-        poller = self._here().poller
-        waiter = Waiter(task_id, backoff, timeout, poller.now(), wants_updates=on_update is not None)
+        waiter = Waiter(task_id, backoff, timeout, now, wants_updates=on_update is not None)
         return result_of(task_id, await poller.wait(waiter, on_update), kind)
 
     def watch_task(

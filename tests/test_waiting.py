@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 
 import anyio
 import pytest
-from scripted import Hang, Script, poller, tasks_left, timers_left, times, waiter
+from scripted import Hang, Script, ScriptedStream, poller, tasks_left, timers_left, times, waiter
 
 from stream_tasks import (
     Backoff,
@@ -17,6 +17,7 @@ from stream_tasks import (
     StreamTransportException,
     StreamWaitTimeoutException,
     Task,
+    TaskResult,
 )
 from stream_tasks._backoff import as_backoff
 from stream_tasks._waiting.poller import AT_A_TIME
@@ -409,18 +410,15 @@ async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
 
 async def test_thousands_of_waits_begin_some_at_a_time() -> None:
     """Between them the loop has time for others; a wait that is cancelled meanwhile takes no turn."""
-    script = Script("completed", latency=0.01)
-    engine = poller(script)
-    waits = [
-        asyncio.create_task(engine.wait(waiter(engine, task_id=str(number))))
-        for number in range(3 * AT_A_TIME)
-    ]
+    client = ScriptedStream(Script("completed", latency=0.01))
+    engine = client.engine
+    waits = [asyncio.create_task(client.wait_for_task(str(number))) for number in range(3 * AT_A_TIME)]
     await asyncio.sleep(0)
     assert len(engine._watches) <= AT_A_TIME
     waits[-1].cancel()
     ended = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(ended.pop(), asyncio.CancelledError)
-    assert all(isinstance(task, Task) and task.is_completed for task in ended)
+    assert all(isinstance(result, TaskResult) for result in ended)
     assert not tasks_left()
     assert not engine._turns
 
@@ -445,10 +443,11 @@ async def test_who_waits_for_a_turn_is_not_overtaken() -> None:
             await gate
         return answer
 
-    engine = poller(fetch)
+    client = ScriptedStream(fetch)
+    engine = client.engine
 
-    def begin(task_id: str) -> asyncio.Task[Task]:
-        return asyncio.create_task(engine.wait(waiter(engine, task_id=task_id)))
+    def begin(task_id: str) -> asyncio.Task[TaskResult]:
+        return asyncio.create_task(client.wait_for_task(task_id))
 
     waits = [begin("first")]
     await asyncio.sleep(0)

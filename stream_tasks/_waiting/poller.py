@@ -91,6 +91,23 @@ class Poller:
         """Return the loop's time."""
         return self._loop.time()
 
+    def turn(self) -> asyncio.Future[None] | None:
+        """Let thousands of waits that begin at once begin some at a time, so that the loop stays free.
+
+        Those that begin between two answers count as beginning at once.
+
+        Returns:
+            What has to be awaited before the wait begins; None if it may begin.
+        """
+        if self._begun < AT_A_TIME:
+            self._begun += 1
+            return None
+        if not self._turns:
+            self._loop.call_soon(self._next_turn)
+        turn = self._loop.create_future()
+        self._turns.append(turn)
+        return turn
+
     async def wait(self, waiter: Waiter, on_update: OnUpdate | None = None) -> Task:
         """Wait for a task's end.
 
@@ -101,10 +118,6 @@ class Poller:
             StreamWaitTimeoutException: The deadline came first.
             StreamException: A poll failed for good.
         """
-        if self._begun < AT_A_TIME:
-            self._begun += 1
-        else:
-            await self._turn()
         watch = self.join(waiter)
         try:
             limit = self._take_up(watch, waiter)
@@ -148,17 +161,6 @@ class Poller:
             if orphan is not None:
                 await unwound([orphan])
         waiter.final()
-
-    async def _turn(self) -> None:
-        """Let thousands of waits that begin at once begin some at a time, so that the loop stays free.
-
-        Those that begin between two answers count as beginning at once.
-        """
-        if not self._turns:
-            self._loop.call_soon(self._next_turn)
-        turn = self._loop.create_future()
-        self._turns.append(turn)
-        await turn
 
     def _next_turn(self) -> None:
         self._begun = 0
