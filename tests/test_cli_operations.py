@@ -463,19 +463,25 @@ def test_a_hint_that_would_fill_the_screen(run: Run, server: FakeStream) -> None
     assert ended.err.endswith("To go on waiting:\n  stream-tasks wait, with the ids that were started\n")
 
 
-def test_ctrl_c_while_starting(server: FakeStream, tmp_path: Path) -> None:
-    """It exits with 130, and says what was started, what may have been, and what was not."""
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_signals_while_starting(
+    server: FakeStream, tmp_path: Path, number: int, code: int, word: str
+) -> None:
+    """Ctrl-C and SIGTERM end it; it says what was started, what may have been, and what was not."""
     server.inject(Fault.delay(0))
     server.inject(Fault.hang(), path="/users/deactivate")
     path = listed(tmp_path / "users.txt", users(250))
     process = start("deactivate-users", "--from", path, "--yes")
     until(lambda: len(server.requests) == 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     ended = end(process)
-    assert (ended.code, ended.out) == (130, "")
+    assert (ended.code, ended.out) == (code, "")
     first, _, interrupted, *rest = ended.err.splitlines()
     task_id = first.removeprefix("Started ").removesuffix(" for 100 users.")
-    assert interrupted == "Interrupted; tasks on the server go on."
+    assert interrupted == f"{word}; tasks on the server go on."
     assert rest == [
         "# may or may not have been started: 100 users",
         *users(200)[100:],

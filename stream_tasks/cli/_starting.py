@@ -13,6 +13,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks.cli import _codes
 from stream_tasks.cli._output import complain, printable
+from stream_tasks.cli._signals import stoppable
 from stream_tasks.exceptions import StreamBatchException
 from stream_tasks.models import ItemResults, StartedTask
 
@@ -74,7 +75,7 @@ async def start(
 ) -> Started:
     """Start a job batch by batch; what cannot be started is said on stderr.
 
-    Ctrl-C ends it like an error, and not the program.
+    Ctrl-C and SIGTERM end it like an error, and not the program.
 
     Args:
         client: The client.
@@ -84,26 +85,27 @@ async def start(
     done = Started()
     operation = getattr(client, job.operation)
     items = map(job.as_item, job.ids)
-    try:
-        async for task in client.start_in_batches(operation, items, **job.options):
-            batch = job.ids[done.items : done.items + job.most]
-            done.tasks.append(task)
-            done.items += len(batch)
-            tell(task, batch)
-    except StreamBatchException as error:
-        complain(error)
-        done.code = _codes.ERROR
-        _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
-    except BrokenPipeError:
-        _name_unsent(job, done.items, 0)
-        raise
-    except asyncio.CancelledError:
-        click.echo("\nInterrupted; tasks on the server go on.", err=True)
-        done.code = _codes.SIGINT
-        # The next batch may have been under way.
-        _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
-        if done.tasks:
-            click.echo(hint(done.tasks), err=True)
+    with stoppable() as stop:
+        try:
+            async for task in client.start_in_batches(operation, items, **job.options):
+                batch = job.ids[done.items : done.items + job.most]
+                done.tasks.append(task)
+                done.items += len(batch)
+                tell(task, batch)
+        except StreamBatchException as error:
+            complain(error)
+            done.code = _codes.ERROR
+            _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
+        except BrokenPipeError:
+            _name_unsent(job, done.items, 0)
+            raise
+        except asyncio.CancelledError:
+            click.echo(f"\n{stop.word}; tasks on the server go on.", err=True)
+            done.code = stop.code
+            # The next batch may have been under way.
+            _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
+            if done.tasks:
+                click.echo(hint(done.tasks), err=True)
     return done
 
 

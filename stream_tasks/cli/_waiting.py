@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final, cast
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final
 
 import click
 from attrs import frozen
@@ -20,6 +19,7 @@ from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._live import Lines, Nothing, Screen
 from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to_doctor, printable
 from stream_tasks.cli._results import Results
+from stream_tasks.cli._signals import stoppable
 from stream_tasks.exceptions import (
     StreamTransportException,
     StreamWaitTimeoutException,
@@ -125,17 +125,13 @@ class _Wait:
 
     async def _wait(self) -> None:
         display = self._display()
-        try:
-            with display:
-                async with (
-                    _terminable(self._note_signal),
-                    _beside(self._tick(display), self._results.print_lines()),
-                ):
-                    await self._follow()
-        except asyncio.CancelledError:
-            # It is either of the two: nobody else cancels what asyncio.run runs.
-            self._stopped_by = self._stopped_by or "Interrupted"
-            self._code = _codes.SIGTERM if self._stopped_by == "Terminated" else _codes.SIGINT
+        with stoppable() as stop:
+            try:
+                with display:
+                    async with _beside(self._tick(display), self._results.print_lines()):
+                        await self._follow()
+            except asyncio.CancelledError:
+                self._stopped_by, self._code = stop.word, stop.code
 
     async def _follow(self) -> None:
         options = self._options
@@ -167,9 +163,6 @@ class _Wait:
         else:
             return False
         return True
-
-    def _note_signal(self) -> None:
-        self._stopped_by = "Terminated"
 
     def _display(self) -> Nothing:
         console = PipeConsole(stderr=True)
@@ -257,25 +250,6 @@ def _name(board: Board) -> None:
         click.echo(printable(f"  {task_id}  {status or 'not seen yet'}"), err=True)
     if len(unfinished) > most:
         click.echo(f"  … and {len(unfinished) - most:,} more", err=True)
-
-
-@asynccontextmanager
-async def _terminable(note: Callable[[], None]) -> AsyncIterator[None]:
-    """Cancel the running task on SIGTERM, as asyncio does on Ctrl-C."""
-    loop = asyncio.get_running_loop()
-    task = cast("asyncio.Task[Any]", asyncio.current_task())
-
-    def terminate() -> None:
-        note()
-        task.cancel()
-
-    with suppress(NotImplementedError):  # on Windows there is nothing to tidy up after
-        loop.add_signal_handler(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        with suppress(NotImplementedError):
-            loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager
