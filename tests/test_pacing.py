@@ -428,6 +428,7 @@ LIMITS = st.one_of(st.sampled_from([30, 31, 60, 300, 600, 1000, 3000]), st.integ
     st.floats(0, 0.3),
 )
 @example(30, "call", math.ceil, 0.0, 0.0)
+@example(30, "clock", math.floor, 28.0, 0.25)
 @example(600, "clock", math.floor, 59.9, 0.05)
 def test_alone_it_is_never_refused_when_all_polls_travel_alike(
     limit: int, aligned: Any, rounding: Any, phase: float, latency: float

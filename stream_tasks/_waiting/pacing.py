@@ -156,7 +156,7 @@ class Pacer(Unpaced):
         if at >= self._window_end:
             self._begin_window(at, self._quota)
         if self._left <= 0:
-            return self._window_end
+            at = self._window_end
         free = self._paced_to + self._gap(at)
         return free if free > at else at
 
