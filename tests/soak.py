@@ -227,6 +227,7 @@ async def soak(url: str, seconds: float, waits: int, ledger: Ledger) -> list[Sam
         base_url=url,
         request_timeout=REQUEST_TIMEOUT,
         max_connections=CONNECTIONS,
+        not_found_grace=DEADLINE,  # the server makes tasks at their first poll, which may come late
     )
     samples = [Sample.take()]
     end = time.monotonic() + seconds
