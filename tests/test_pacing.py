@@ -31,9 +31,10 @@ from stream_tasks import (
     StreamRateLimitException,
     StreamTransportException,
     StreamWaitTimeoutException,
+    Task,
 )
 from stream_tasks._waiting import pacing
-from stream_tasks._waiting.pacing import FEW, LONGEST_HOLD, OUTAGE, Pacer, Unpaced
+from stream_tasks._waiting.pacing import FEW, LONGEST_HOLD, OUTAGE, SILENT, SLOWEST, Pacer, Unpaced
 
 PLACES = 100
 
@@ -67,11 +68,70 @@ def test_few_polls_go_out_before_the_first_answer() -> None:
     """Then as many as there are places, when no quota was told."""
     pacer = Pacer(PLACES)
     assert fill(pacer, 0.0) == FEW
-    assert pacer.next_at(100.0) == math.inf
-    pacer.answered(100.0, None)
-    assert fill(pacer, 100.0) == PLACES - FEW + 1
+    assert pacer.next_at(1.0) == SILENT
+    pacer.answered(1.0, None)
+    assert fill(pacer, 1.0) == PLACES - FEW + 1
+    assert pacer.next_at(1.0) == math.inf
     assert Pacer(2).next_at(5.0) == 5.0
     assert fill(Pacer(2), 0.0) == 2
+
+
+def test_polls_that_hang_give_their_places_to_others() -> None:
+    """As many go out as have had no answer for long; an answer shows that the server is there."""
+    pacer = Pacer(PLACES)
+    for number in range(4):
+        assert fill(pacer, number * SILENT) == FEW
+        assert pacer.next_at(number * SILENT) == (number + 1) * SILENT
+    assert pacer.obstacle(4 * SILENT) == "unreachable"
+    pacer.answered(4 * SILENT, None)
+    assert pacer.obstacle(4 * SILENT) is None
+    assert fill(pacer, 4 * SILENT) == PLACES - 4 * FEW + 1
+
+
+def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
+    """The only place of a careful beginning is given away, too."""
+    pacer = new()
+    pacer.sent(0.0)
+    pacer.refused(0.0, quota(), 1.0)
+    begun = pacer.next_at(0.0)
+    pacer.sent(begun)
+    again = pacer.next_at(begun)
+    assert again == begun + SILENT
+    assert pacer.obstacle(again) == "unreachable"
+    for _ in range(10):
+        again = pacer.next_at(again)
+        pacer.sent(again)
+        pacer.answered(again, quota())
+    assert pacer.obstacle(again + 1) is None
+    assert fill(pacer, again + 1) >= 1
+
+
+def test_where_no_quota_is_told_polls_go_out_as_often_as_was_borne() -> None:
+    """A refusal makes a rate of the last second's answers, and each answer raises it a little."""
+    pacer = new()
+    for _ in range(30):
+        pacer.sent(0.0)
+    for _ in range(20):
+        pacer.answered(0.1, None)
+    for _ in range(10):
+        pacer.refused(0.1, None, 1.0)
+    now = pacer.next_at(0.1)
+    sent = []
+    while now < 60:
+        pacer.sent(now)
+        sent.append(now)
+        pacer.answered(now, None)
+        now = pacer.next_at(now)
+    assert sent[2] - sent[1] == pytest.approx(1 / 14, rel=0.05)
+    assert sent[-1] - sent[-2] == pytest.approx(1 / 22, rel=0.1)
+    assert pacer.obstacle(sent[-1]) == "rate_limited"
+    for round_ in range(30):
+        pacer.sent(now)
+        pacer.refused(now, None, 1.0)
+        now = pacer.next_at(now)
+        pacer.sent(now)
+        pacer.answered(now, None)
+        assert pacer.next_at(now) - now <= 1 / SLOWEST, round_
 
 
 def test_a_poll_that_was_given_up_frees_its_place_and_says_nothing() -> None:
@@ -153,7 +213,7 @@ def test_after_a_hold_polls_come_back_gradually() -> None:
     """One, and with each good answer one more: they double with each round."""
     pacer = new()
     pacer.sent(0.0)
-    pacer.refused(0.0, None, 10.0)
+    pacer.refused(0.0, quota(100_000, 99_000), 10.0)
     now = pacer.next_at(0.0)
     rounds = []
     for _ in range(6):
@@ -161,7 +221,7 @@ def test_after_a_hold_polls_come_back_gradually() -> None:
         rounds.append(sent)
         now += 0.1
         for _ in range(sent):
-            pacer.answered(now, None)
+            pacer.answered(now, quota(100_000, 99_000))
     assert rounds == [1, 2, 4, 8, 16, 32]
     assert pacer.obstacle(now) is None
 
@@ -203,18 +263,18 @@ def test_an_outage_is_probed_ever_less_often_and_ramps_up_afterwards() -> None:
 
 
 def test_probes_that_hang_are_few() -> None:
-    """No more than a few wait for a server that says nothing."""
+    """No more than a few wait for a server that says nothing, for as long as requests may take."""
     pacer = new()
     for _ in range(OUTAGE):
         pacer.sent(0.0)
         pacer.failed(0.0)
     now = 0.0
-    while pacer.next_at(now) < math.inf:
+    while pacer.next_at(now) < 30:
         now = pacer.next_at(now)
         pacer.sent(now)
-    assert pacer.in_flight == FEW
-    pacer.failed(now + 30)
-    assert now + 30 <= pacer.next_at(now + 30) <= now + 35
+    assert FEW < pacer.in_flight <= 4 * FEW
+    pacer.failed(30.0)
+    assert 30 <= pacer.next_at(30.0) <= 35
 
 
 def test_a_few_failures_are_no_outage() -> None:
@@ -227,7 +287,6 @@ def test_a_few_failures_are_no_outage() -> None:
             pacer.sent(0.0)
             pacer.answered(0.0, None)
     assert pacer.obstacle(0.0) is None
-    pacer.failed(0.0)
     for _ in range(OUTAGE):
         pacer.sent(0.0)
         pacer.failed(0.0)
@@ -238,13 +297,14 @@ def test_a_few_failures_are_no_outage() -> None:
 
 
 def test_no_free_place_is_no_lack_of_quota() -> None:
-    """Polls that hang are not the quota's fault."""
+    """Polls that hang are not the quota's fault, but the server's."""
     pacer = Pacer(1)
     pacer.sent(0.0)
     pacer.answered(0.0, quota())
     pacer.sent(10.0)
     assert pacer.next_at(12.0) == math.inf
-    assert pacer.obstacle(12.0) is None
+    assert pacer.obstacle(11.0) is None
+    assert pacer.obstacle(12.0) == "unreachable"
 
 
 def test_a_window_without_quota_is_waited_out() -> None:
@@ -277,7 +337,7 @@ def test_a_limit_that_is_lowered_holds_from_then_on() -> None:
     pacer.sent(now)
     pacer.answered(now, quota(60, 0, 60.0 - now))
     assert pacer.next_at(now) == pytest.approx(60, abs=1)
-    pacer.answered(now, quota(6000, 5000, 60.0 - now))
+    pacer.learn(now, quota(6000, 5000, 60.0 - now))
     assert pacer.next_at(now + 1) < now + 2
 
 
@@ -632,8 +692,33 @@ def test_a_second_program_on_the_same_quota_costs_few_refusals(*, says: bool) ->
 
     outcomes, server = in_virtual_time(main())
     assert all(outcome.ok for outcome in outcomes.values())
-    if says:
-        assert server.refused < 0.05 * len(server.sent)
+    assert server.refused < 0.05 * len(server.sent)
+
+
+def test_a_quota_that_is_not_told_is_found_out() -> None:
+    """But for the first burst, few polls are refused, and all tasks end soon."""
+    server = QuotaServer(600, latency=(0.005, 0.02), duration=lambda _: 90.0, says=False)
+    outcomes, took = wait_for_all(server, 300, None)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert took <= 180
+    assert server.refused <= PLACES + 0.05 * len(server.sent)
+
+
+def test_a_few_polls_that_hang_hold_up_no_others() -> None:
+    """Whoever is asked for after them is answered soon, and they themselves in the end."""
+    hung: set[str] = set()
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        if int(task_id) < FEW and task_id not in hung:
+            hung.add(task_id)
+            await asyncio.sleep(min(limit, 30.0))
+            raise StreamTransportException("timeout")
+        return Task(task_id, "completed", EPOCH, EPOCH), None
+
+    outcomes, took = wait_for_all(fetch, 100)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert sorted(outcome.elapsed for outcome in outcomes.values())[-FEW - 1] <= SILENT + 0.1
+    assert took < 31.5
 
 
 def test_ten_thousand_waits_start_with_a_few_polls() -> None:

@@ -5,11 +5,12 @@ Three things hold polls back, whichever holds longest:
 
 - the quota: what remains of the window is spread over the time that is left of it, a little more of
   it at first, and never more in a second than Stream's rule allows;
-- a refusal: nothing goes out until the time that the server named;
+- a refusal: nothing goes out until the time that the server named, and where it tells no quota, polls
+  are spread by what it bore before;
 - an outage: a few probes go out, further and further apart.
 
 After each of the last two, and at the start, polls in flight are few, and double with each round of
-good answers.
+good answers. What gets no answer for long does not count among them, lest it holds up all others.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
 
 from stream_tasks._backoff import Backoff
@@ -56,11 +58,23 @@ LEAST_SHARE: Final = 0.1
 RECOVERY: Final = 0.6
 """How much of the rate comes back in a window that is spent."""
 
+FORGIVING: Final = 1 / 120
+"""By so many polls a second the rate rises with each answer, where no quota is told."""
+
+SLOWEST: Final = 0.2
+"""It never falls below so many polls a second."""
+
+LITTLE: Final = 5.0
+"""Who was asked less often than this in a second bears at least as much."""
+
 BURST: Final = 0.02
 """Polls may be early by so many seconds: timers are not exact."""
 
 FEW: Final = 4
 """Polls in flight before anything is known, and during an outage."""
+
+SILENT: Final = 2.0
+"""A poll that had no answer for so many seconds leaves its place to others."""
 
 ROUNDING: Final = 1.0
 """The windows' ends are told in whole seconds, perhaps cut; a window is taken to end so much later."""
@@ -143,16 +157,23 @@ class Pacer(Unpaced):
         self._window_end = -math.inf
         self._paced_to = -math.inf
         self._spreads = False
+        self._rate = 0.0
+        self._second_end = -math.inf
+        self._answers = self._answers_before = 0
+        # When polls in flight went out; of those that come back, the first is taken to be the first.
+        self._out: deque[float] = deque()
 
     def next_at(self, now: float) -> float:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
-        if self.in_flight >= self._allowed:
-            return math.inf
         at = now
+        if self.in_flight >= self._allowed:
+            if self.in_flight >= self.max_in_flight:
+                return math.inf
+            at = max(now, self._out[self.in_flight - self._allowed] + SILENT)
         if self._hold_until > at or self._probe_at > at:
             at = max(self._hold_until, self._probe_at)
         if not self._quota:
-            return at
+            return max(at, self._paced_to + 1 / self._rate) if self._rate else at
         if at >= self._window_end:
             self._begin_window(at, self._quota)
         if self._left <= 0:
@@ -167,16 +188,18 @@ class Pacer(Unpaced):
 
     def obstacle(self, now: float) -> Reason | None:
         """Return what holds polls back, if anything does."""
-        if self._failures >= OUTAGE:
+        is_silent = self.in_flight >= self._allowed and self._out[0] + SILENT <= now
+        if is_silent or self._failures >= OUTAGE:
             return "unreachable"
         lately = now - BURST
-        if self._refusals or (self._quota and lately < self.next_at(lately) < math.inf):
+        if self._refusals or ((self._quota or self._rate) and lately < self.next_at(lately) < math.inf):
             return "rate_limited"
         return None
 
     def sent(self, now: float) -> None:
         """Note that a poll goes out."""
         self.in_flight += 1
+        self._out.append(now)
         if self._quota:
             # A poll that was late does not make the next one early, but for what timers lack.
             paced_to, earliest = self._paced_to + self._gap(now), now - BURST
@@ -184,13 +207,24 @@ class Pacer(Unpaced):
             self._left -= 1
             self._spent += 1
             self._spreads = True
+        elif self._rate:
+            self._paced_to = max(self._paced_to + 1 / self._rate, now - BURST)
         if self._failures >= OUTAGE:
-            self._probe_at = now + PROBES.delay(self._failures - OUTAGE + 1)
+            # Those that are still out count as if they had failed.
+            self._probe_at = now + PROBES.delay(self._failures - OUTAGE + self.in_flight)
+
+    def dropped(self) -> None:
+        """Note that a poll was given up."""
+        self.in_flight -= 1
+        self._out.popleft()
 
     def answered(self, now: float, quota: RateLimit | None) -> None:
         """Note that a poll was answered."""
         self.in_flight -= 1
+        self._out.popleft()
         self.learn(now, quota)
+        if not self._quota:
+            self._count(now)
         self._failures = 0
         self._probe_at = -math.inf
         if now >= self._hold_until:
@@ -205,12 +239,15 @@ class Pacer(Unpaced):
     def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
         """Note that the server asked to come later, in so many seconds if it said."""
         self.in_flight -= 1
+        self._out.popleft()
         self.learn(now, quota)
         self._failures = 0
         self._probe_at = -math.inf
         if now >= self._hold_until:
             # Those of one burst tell the same thing.
             self._refusals += 1
+            if not self._quota and self._refusals == 1:
+                self._slow_down()
             if quota is not None and quota.remaining > 0 and self._spreads:
                 # The window bears it, the second did not, though polls were spread.
                 self._share = max(self._share * YIELD, LEAST_SHARE)
@@ -229,12 +266,27 @@ class Pacer(Unpaced):
     def failed(self, now: float) -> None:
         """Note that a poll brought no usable answer."""
         self.in_flight -= 1
+        self._out.popleft()
         self._failures += 1
         if self._failures >= OUTAGE:
             self._allowed = min(FEW, self.max_in_flight)
             self._is_new = False
         if self._failures == OUTAGE:
             self._probe_at = now + PROBES.delay(1)
+
+    def _count(self, now: float) -> None:
+        """Count the answers of this second and the one before: so much the server bears."""
+        if now >= self._second_end:
+            self._answers_before = self._answers if now < self._second_end + 1 else 0
+            self._answers, self._second_end = 0, now + 1
+        self._answers += 1
+        if self._rate:
+            self._rate += FORGIVING
+
+    def _slow_down(self) -> None:
+        """Ask less often than was refused."""
+        borne = self._rate or max(self._answers, self._answers_before, LITTLE)
+        self._rate = max(borne * YIELD, SLOWEST)
 
     def learn(self, now: float, quota: RateLimit | None) -> None:
         """Take in what an answer's headers told."""
