@@ -92,6 +92,21 @@ async def test_a_task_twice_in_one_call_costs_one_poll() -> None:
     assert_rests(client.engine)
 
 
+async def test_who_joins_late_has_a_first_look_all_the_same() -> None:
+    """What others saw long ago is no answer, what they saw a moment ago is."""
+    script = Script("running", "completed")
+    client = client_of(script)
+    slow = asyncio.create_task(client.wait_for_task("t", 600, None))
+    await asyncio.sleep(0.5)
+    quick = asyncio.create_task(client.wait_for_task("t", 30, 60))
+    await asyncio.sleep(1)
+    assert len(script.polls) == 1
+    await client.wait_for_task("t", 30, 60)
+    assert times(script.polls) == [0, 1.5]
+    await asyncio.gather(slow, quick)
+    assert_rests(client.engine)
+
+
 async def test_an_eager_waiter_quickens_the_polls_and_its_leaving_slows_them() -> None:
     """While it is there, its interval counts; afterwards that of the others."""
     script = Script("running")

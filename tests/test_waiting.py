@@ -7,7 +7,18 @@ from contextlib import aclosing, suppress
 
 import anyio
 import pytest
-from scripted import Hang, Script, ScriptedStream, poller, tasks_left, timers_left, times, waiter
+from scripted import (
+    Hang,
+    Script,
+    ScriptedStream,
+    Step,
+    poller,
+    snapshot,
+    tasks_left,
+    timers_left,
+    times,
+    waiter,
+)
 
 from stream_tasks import (
     Backoff,
@@ -421,6 +432,87 @@ async def test_thousands_of_waits_begin_some_at_a_time() -> None:
     assert all(isinstance(result, TaskResult) for result in ended)
     assert not tasks_left()
     assert not engine._turns
+
+
+class Loses:
+    """Answers at once, but for one poll whose answer is lost."""
+
+    def __init__(self, number: int, *steps: str) -> None:
+        self.number = number
+        self.script = Script(*steps)
+
+    async def __call__(self, task_id: str, limit: float) -> Look:
+        answer = await self.script(task_id, limit)
+        if len(self.script.polls) == self.number:
+            await asyncio.sleep(min(limit, 30.0))
+            raise StreamTransportException("timeout")
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("number", "steps", "timeout"),
+    [
+        (1, ["running", "completed"], 60.0),
+        (1, ["running", "completed"], 31.0),
+        (2, ["running", "running", "completed"], 40.0),
+        (3, ["running", "running", "running", "running", "completed"], 60.0),
+    ],
+)
+async def test_an_answer_that_is_lost_is_asked_for_again(
+    number: int, steps: list[str], timeout: float
+) -> None:
+    """However much of the time the lost one took."""
+    engine = poller(Loses(number, *steps))
+    begun = engine.now()
+    task = await engine.wait(waiter(engine, 1.0, timeout))
+    assert task.is_completed
+    assert engine.now() - begun < 30 + len(steps) + 1
+    assert timers_left() == 0
+
+
+@pytest.mark.parametrize(("timeout", "takes"), [(10.0, 5.5), (6.0, 3.0), (4.0, 2.9)])
+async def test_a_slow_answer_is_not_the_last_one(timeout: float, takes: float) -> None:
+    """What a look that began long before the deadline tells is old."""
+    script = Script("running", Hang(takes), "completed")
+    engine = poller(script)
+    assert (await engine.wait(waiter(engine, 1.0, timeout))).is_completed
+    assert len(script.polls) == 3
+
+
+@pytest.mark.parametrize("timeout", [3.0, 3.1, 3.2, 3.3, 3.5, 3.7, 3.9, 4.0])
+@pytest.mark.parametrize("latency", [0.01, 0.05, 0.1, 0.15, 0.2])
+async def test_what_ends_just_before_the_deadline_is_seen(latency: float, timeout: float) -> None:
+    """A quarter of a second is enough, wherever the last regular look falls."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout - 0.25
+
+    async def fetch(task_id: str, limit: float) -> Look:
+        status = "completed" if loop.time() >= end else "running"
+        await asyncio.sleep(min(latency, limit))
+        return snapshot(status), None
+
+    engine = poller(fetch)
+    assert (await engine.wait(waiter(engine, 1.0, timeout))).is_completed
+
+
+@pytest.mark.parametrize(
+    ("steps", "timeout", "reason"),
+    [
+        (["running", Hang(30)], 5.0, "unreachable"),
+        (["running", Hang(0.9), "running"], 3.0, "still_running"),
+        ([Hang(1.5), Hang(1.5), Hang(1.5)], 6.0, "still_running"),
+    ],
+    ids=["the server fell silent", "one answer was slow", "all are slow"],
+)
+async def test_a_server_that_falls_silent_is_out_of_reach(
+    steps: list[Step], timeout: float, reason: str
+) -> None:
+    """Although what it said before was that the task runs."""
+    engine = poller(Script(*steps))
+    with pytest.raises(StreamWaitTimeoutException) as caught:
+        await engine.wait(waiter(engine, 1.0, timeout))
+    assert caught.value.reason == reason
+    assert caught.value.task is not None
 
 
 async def test_a_wait_ends_once() -> None:

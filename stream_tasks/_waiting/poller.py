@@ -47,6 +47,9 @@ AT_A_TIME: Final = 250
 OVERDUE: Final = 0.05
 """A look that is later than this, in seconds, was held back."""
 
+STALLED: Final = 1.0
+"""A poll without an answer for so many seconds, and twice as long as the one before, will have none."""
+
 TIMERS: Final = 0.002
 """Timers may be early by so many seconds: uvloop's count whole milliseconds."""
 
@@ -230,6 +233,8 @@ class Poller:
         watch = self._watches[waiter.task_id]
         if watch.place and watch.due < now - OVERDUE:
             waiter.obstacle = self._pacer.obstacle(now)
+        elif watch.is_polling and now - watch.sent_at > max(STALLED, 2 * watch.took):
+            waiter.obstacle = "unreachable"
         waiter.finish(waiter.timed_out(now))
 
     def obstacle(self) -> Obstacle | None:
@@ -332,6 +337,7 @@ class Poller:
 
     def _begin(self, watch: Watch, now: float) -> None:
         watch.is_polling = True
+        watch.sent_at = now
         self._pacer.sent(now)
         for waiter in watch.waiters:
             waiter.polls += 1
@@ -339,7 +345,6 @@ class Poller:
     async def _poll(self, watch: Watch, limit: float) -> None:
         """Look at one task once, and tell everyone."""
         watch.has_begun = True
-        begun = self._loop.time()
         answer: Look | Exception | None = None
         try:
             # Whoever wanted this may have left before the loop came round to it.
@@ -348,12 +353,12 @@ class Poller:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         finally:
-            self._settle(watch, answer, begun, limit)
+            self._settle(watch, answer, limit)
 
-    def _settle(self, watch: Watch, answer: Look | Exception | None, begun: float, limit: float) -> None:
+    def _settle(self, watch: Watch, answer: Look | Exception | None, limit: float) -> None:
         """Take in what a poll brought, and plan the next one."""
         now = self._loop.time()
-        watch.took = now - begun
+        watch.took = now - watch.sent_at
         if not self._turns:
             self._begun = 0
         watch.is_polling = False

@@ -30,6 +30,12 @@ __all__ = ["Look", "Waiter", "Watch", "ends_wait", "is_not_found", "is_passing"]
 LAST_LOOK: Final = 0.2
 """How long before the deadline a last look is taken, in seconds."""
 
+SLOWER: Final = 1.2
+"""By so much the next answer may take longer than the one before."""
+
+FRESH: Final = 1.0
+"""What others saw so many seconds ago, or less, is as good as an own first look."""
+
 RETRY: Final = Backoff(0.25, 10.0, 2.0, 0.5)
 """The delays between tries while the server is in trouble."""
 
@@ -183,8 +189,7 @@ class Waiter:
 
     def next_look(self, watch: Watch) -> float:
         """Return when this caller wants the task to be looked at next."""
-        if watch.ended is None or (self.timeout == 0 and not self.polls):
-            # Nobody has looked yet, or this caller asked for one look of its own.
+        if watch.ended is None or (not self.polls and self._wants_own_look(watch, watch.ended)):
             return self.started
         if self._delay is None:
             # Once for each poll: chance has a part in it.
@@ -194,11 +199,16 @@ class Waiter:
             due = max(due, watch.retry_at)
         if self.timeout:
             # In time for a slow answer, too.
-            early = max(min(LAST_LOOK, self.timeout / 4), min(1.5 * watch.took, self.timeout / 2))
-            last = self.deadline - early
-            if due >= last:
-                return max(last, watch.ended + FLOOR) if watch.ended < last else math.inf
+            takes = min(SLOWER * watch.took, self.timeout / 2)
+            last = self.deadline - max(min(LAST_LOOK, self.timeout / 4), takes)
+            if due + takes >= last:
+                # What is begun before, and then in the way, cannot tell how the task is at last.
+                return max(last, watch.ended + FLOOR) if watch.ended - watch.took < last else math.inf
         return due
+
+    def _wants_own_look(self, watch: Watch, ended: float) -> bool:
+        """Whether what others saw is no first look for this caller, who joined them."""
+        return self.timeout == 0 or (not watch.failures and ended < self.started - FRESH)
 
     def final(self) -> Task:
         """Return what a finished wait has come to, or raise it."""
@@ -243,6 +253,7 @@ class Watch:
         "place",
         "poll",
         "retry_at",
+        "sent_at",
         "task",
         "task_id",
         "took",
@@ -256,6 +267,7 @@ class Watch:
         self.place = 0
         self.context: Context | None = None
         self.is_polling = False
+        self.sent_at = 0.0
         self.has_begun = False
         self.poll: asyncio.Task[None] | None = None
         self.ended: float | None = None
