@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
 
 from stream_tasks import Obstacle, Task
-from stream_tasks.cli._board import Board, explain
+from stream_tasks.cli._board import Board, Row, explain
 from stream_tasks.cli._endings import Ending
-from stream_tasks.cli._live import Lines
+from stream_tasks.cli._live import Lines, row_table
 
 
 class Clock:
@@ -155,4 +156,16 @@ def test_lines(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
         "60: 0 of 2 done, 0 failed, 1:00 so far",
         "70: The server cannot be reached, trying again.",
         "90: 0 of 2 done, 0 failed, 1:30 so far",
+    ]
+
+
+def test_a_line_for_each_task() -> None:
+    """A note of several lines takes one line of the table."""
+    rows = [Row("a", "failed", 1.0, "disk: it broke\n\n  at once\n"), Row("b", "running", 1.0)]
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(row_table(rows, 60))
+    assert [line.rstrip() for line in capture.get().splitlines()] == [
+        "a  failed      1.0 s  disk: it broke    at once",
+        "b  running     1.0 s",
     ]

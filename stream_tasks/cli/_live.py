@@ -166,4 +166,4 @@ def row_table(rows: Sequence[Row], width: int, *, task_width: int = 0, headings:
 
 def cell(text: str, style: str = "") -> Text:
     """Make a text of one line, cut off where there is no room."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+    return Text(" ".join(text.splitlines()), style, no_wrap=True, overflow="ellipsis")
