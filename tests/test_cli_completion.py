@@ -78,6 +78,14 @@ def test_bash(words: list[str], offered: set[str]) -> None:
 
 
 @pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("option", ["--from", "--journal", "--api-secret-file"])
+def test_bash_files(option: str) -> None:
+    """Where a file is wanted, bash is left to offer the names of files."""
+    typed = {"COMP_WORDS": f"stream-tasks wait {option} id", "COMP_CWORD": "3"}
+    assert shell("bash", "-c", "stream-tasks", _STREAM_TASKS_COMPLETE="bash_complete", **typed) == "file,id\n"
+
+
+@pytest.mark.usefixtures("program")
 def test_fish() -> None:
     """After the line that its help names, fish offers options with what they are for."""
     completing = "stream-tasks completion fish | source; complete --do-complete 'stream-tasks wait --time'"

@@ -13,6 +13,7 @@ from stream_tasks._http import auth, protocol
 from stream_tasks._secret import Secret
 
 __all__ = [
+    "FILE",
     "connection_options",
     "from_option",
     "make_client",
@@ -27,6 +28,9 @@ __all__ = [
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Client = TypeVar("Client", bound=AsyncStream)
+
+FILE = click.Path(readable=False)
+"""A path as it was typed, which shells complete; whether it can be used shows when it is opened."""
 
 _LONGEST_SECRET_FILE = 4096  # characters; far more than a secret has
 
@@ -79,7 +83,7 @@ def task_id(value: str) -> str:
 def from_option() -> click.Option:
     """Make the option for files of ids, ``sources``."""
     about = "A file of ids, one a line; '-' for stdin. May be given more than once."
-    return click.Option(["--from", "sources"], metavar="FILE", multiple=True, help=about)
+    return click.Option(["--from", "sources"], type=FILE, metavar="FILE", multiple=True, help=about)
 
 
 def pace_options(*, timeout: float, about: str) -> list[click.Option]:

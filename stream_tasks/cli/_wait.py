@@ -59,6 +59,7 @@ class _Remembering(click.Command):
         ),
         click.Option(
             ["--journal"],
+            type=_options.FILE,
             metavar="FILE",
             help="Keep what has ended in FILE, a JSON object a line. The same command with the same file "
             "goes on where it was stopped: it prints what has ended, and waits for the rest.",
