@@ -232,6 +232,12 @@ class TestJournal:
         with pytest.raises(click.UsageError, match="/dev/null: it is no regular file"):
             Journal("/dev/null")
 
+    def test_pipe(self, path: Path) -> None:
+        """Neither is a named pipe, which Python itself refuses."""
+        os.mkfifo(path)
+        with pytest.raises(click.UsageError, match=f"{path}: it is no regular file"):
+            Journal(str(path))
+
     def test_private(self, path: Path) -> None:
         """Only its owner can read a new journal: results may hold signed URLs."""
         write_all(path)

@@ -56,7 +56,8 @@ class Journal:
         try:
             self._file: BinaryIO = open(path, "a+b", opener=_private)  # noqa: SIM115 - typed so
         except OSError as error:
-            raise self._unusable(error.strerror) from None
+            # A pipe is refused by Python itself, without a reason of the system's.
+            raise self._unusable(error.strerror or "it is no regular file") from None
         try:
             self._begin()
         except BaseException:
