@@ -353,6 +353,9 @@ class TestEnvironment:
                 "22 characters, from STREAM_BASE_URL: no http(s) URL",
                 id="no scheme",
             ),
+            pytest.param(
+                "localhost:18080", "15 characters, from STREAM_BASE_URL: no http(s) URL", id="host and port"
+            ),
             pytest.param(SECRET, "63 characters, from STREAM_BASE_URL: no http(s) URL", id="the secret"),
             pytest.param("ftp://x", "must be an http(s) URL such as", id="ftp"),
             pytest.param("https://me:word@x", "must not hold user information", id="a password"),
@@ -368,6 +371,8 @@ class TestEnvironment:
         assert (report.code, report.checks["base_url"]["state"]) == (10, "failed")
         assert message in report.said("base_url")[1]
         assert "word" not in str(report)
+        has_no_scheme = "no http(s) URL" in message
+        assert report.checks["base_url"]["advice"].startswith("It must begin with http") is has_no_scheme
         for check in list(CHECKS)[4:]:
             assert report.said(check) == ("skipped", "the base URL is wrong")
 
@@ -733,7 +738,10 @@ class TestAnswer:
                 Fault.body(b'{"server_side": 1}'), "HTTP 200, but not Stream's answer", id="odd JSON"
             ),
             pytest.param(
-                Fault.redirect("https://x/"), "HTTP 302 from something that is not Stream", id="a redirect"
+                Fault.redirect("/login"), "HTTP 302 from something that is not Stream", id="a redirect"
+            ),
+            pytest.param(
+                Fault.redirect("https://[/"), "HTTP 302 from something that is not Stream", id="to nowhere"
             ),
             pytest.param(Fault.status(429), "HTTP 429: Too Many Requests", id="429"),
             pytest.param(Fault.reset(), "the connection ended without a whole answer", id="a reset"),
@@ -754,6 +762,44 @@ class TestAnswer:
         assert report.said("http")[1].startswith(message)
         for check in ("authentication", "quota"):
             assert report.checks[check]["state"] == "skipped"
+
+    @pytest.mark.parametrize(
+        ("fault", "message", "wants_https"),
+        [
+            pytest.param(
+                Fault.redirect("https://me:word@x:1/?api_key=k", 301),
+                "HTTP 301, a redirect to https://x:1",
+                True,
+                id="a redirect to https",
+            ),
+            pytest.param(
+                Fault.redirect("http://hotel.example/login?secret=word", 302),
+                "HTTP 302, a redirect to http://hotel.example",
+                False,
+                id="a redirect to a login page",
+            ),
+            pytest.param(
+                Fault.html(400), "HTTP 400 from something that is not Stream", True, id="the port of https"
+            ),
+            pytest.param(Fault.status(400), "HTTP 400: Bad Request", False, id="a 400 of Stream's"),
+        ],
+    )
+    def test_wants_https(
+        self, run: Run, server: FakeStream, fault: Fault, message: str, wants_https: bool
+    ) -> None:
+        """A server that wants https is recognised; where a redirect leads is told by its host alone."""
+        server.inject(fault)
+        report = run()
+        assert (report.code, report.said("http")) == (14, ("failed", message))
+        assert ("want https://" in report.checks["http"]["advice"]) is wants_https
+        assert "word" not in str(report)
+
+    def test_is_https(self) -> None:
+        """Who has https:// already is not told to take it."""
+        to = {"Location": "https://y/"}
+        finding = answer.check_http("https://x", Answer(301, to, b""), 0.1, None)
+        assert finding.message == "HTTP 301, a redirect to https://y"
+        assert finding.advice.startswith("Is the base URL right?")
 
     def test_another_path(self, run: Run, server: FakeStream) -> None:
         """A base URL with a path that the server lacks fails."""
@@ -809,11 +855,13 @@ class TestAnswer:
         """A server that repeats key or token makes neither of them show."""
         credentials = Credentials("the-key", Secret(TOKEN))
         body = json.dumps({"code": 4, "message": f"the-key, {TOKEN} {'!' * 500}"}).encode()
-        finding = answer.check_http(Answer(400, {}, body), 0.1, credentials)
+        finding = answer.check_http("https://x", Answer(400, {}, body), 0.1, credentials)
         assert finding.message == f"HTTP 400: ***, *** {'!' * 191}"
         refusal = answer.refusal_of(Answer(403, {}, body))
         assert answer.check_authentication(refusal, credentials).message.startswith("***, *** !!!")
-        assert answer.check_http(Answer(400, {}, body), 0.1, None).message.startswith("HTTP 400: the-key, ")
+        assert answer.check_http("https://x", Answer(400, {}, body), 0.1, None).message.startswith(
+            "HTTP 400: the-key, "
+        )
 
     def test_wrong_secret(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """The secret of another app is found out by the server."""

@@ -168,7 +168,7 @@ async def _question(
         tell(exchange)
         return "there is no answer"
     refusal = answer.refusal_of(exchange.answer)
-    finding = answer.check_http(exchange.answer, exchange.took, credentials)
+    finding = answer.check_http(base, exchange.answer, exchange.took, credentials)
     tell(finding)
     is_accepted = finding.state == "ok" and refusal is None and credentials is not None
     tell(answer.check_clock(exchange.ahead, is_accepted=is_accepted))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from stream_tasks import _json
 from stream_tasks._http import protocol
@@ -15,6 +16,8 @@ __all__ = ["QUESTION", "check_authentication", "check_clock", "check_http", "che
 QUESTION: Final = (f"{protocol.API_PREFIX}/rate_limits", {"server_side": True, "endpoints": "GetTask"})
 """What is asked: path and parameters."""
 
+_REDIRECTS: Final = range(300, 400)
+_BAD_REQUEST: Final = 400
 _REFUSED: Final = (401, 403)
 _SERVER_ERROR: Final = 500
 _TOO_MANY: Final = 429
@@ -49,7 +52,7 @@ def refusal_of(answer: Answer) -> StreamApiException | None:
     return None
 
 
-def check_http(answer: Answer, took: float, credentials: Credentials | None) -> Finding:
+def check_http(base: str, answer: Answer, took: float, credentials: Credentials | None) -> Finding:
     """Tell whether it was Stream that answered, and answered the question."""
     error = refusal_of(answer)
     status = f"HTTP {answer.status}"
@@ -67,6 +70,12 @@ def check_http(answer: Answer, took: float, credentials: Credentials | None) -> 
         advice = "Stream, or a gateway before it, is in trouble. Try again; see https://status.getstream.io."
     else:
         advice = f"Is the base URL right? Stream's own is {protocol.DEFAULT_BASE_URL}."
+        target = _redirect_target(answer)
+        wants_tls = target.startswith("https://") or (answer.status == _BAD_REQUEST and not said)
+        if wants_tls and base.startswith("http://"):
+            advice = f"Does the server want https:// there? Then begin the base URL with it. {advice}"
+        if target:
+            said = f", a redirect to {_hidden(target, credentials)}"
         said = said or " from something that is not Stream"
     return failed("http", f"{status}{said}", advice, status=answer.status)
 
@@ -141,8 +150,21 @@ def _limits(answer: Answer) -> dict[str, Any] | None:
     return limits if isinstance(limits, dict) else None
 
 
+def _redirect_target(answer: Answer) -> str:
+    """Return scheme and host of where a redirect leads; empty when that is no other place."""
+    try:
+        scheme, place, *_ = urlsplit(answer.headers.get("Location", ""))
+    except ValueError:
+        return ""
+    is_elsewhere = answer.status in _REDIRECTS and scheme and place
+    return f"{scheme}://{place.rpartition('@')[2]}" if is_elsewhere else ""
+
+
 def _said(error: StreamApiException, credentials: Credentials | None) -> str:
-    text = error.message or "the server gives no reason"
+    return _hidden(error.message or "the server gives no reason", credentials)
+
+
+def _hidden(text: str, credentials: Credentials | None) -> str:
     if credentials is not None:
         for secret in (credentials.token, credentials.api_key):
             text = text.replace(secret, "***")

@@ -139,8 +139,11 @@ def check_base_url(url: Setting) -> Finding:
         base = protocol.check_base_url(protocol.DEFAULT_BASE_URL if is_default else url.text)
     except ValueError as error:
         advice = f"Mend {source}, or leave it out for Stream's own address, {protocol.DEFAULT_BASE_URL}."
-        # What is no URL at all may be a secret that strayed.
-        what = str(error) if "://" in (url.text or "") else f"{_size(url)}: no http(s) URL"
+        what = str(error)
+        if "://" not in (url.text or ""):
+            # It may be a secret that strayed.
+            what = f"{_size(url)}: no http(s) URL"
+            advice = f"It must begin with http:// or https://. {advice}"
         return failed("base_url", what, advice, source=source)
     message = f"{base}, {_origin(source)}"
     details = {"source": source, "url": base}
