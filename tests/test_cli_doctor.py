@@ -411,21 +411,13 @@ class TestEnvironment:
         )
 
     @pytest.mark.parametrize(
-        ("variables", "state", "message"),
+        ("variables", "used", "is_for_python"),
         [
-            pytest.param(
-                {"HTTP_PROXY": "http://p"}, "warning", "HTTP_PROXY is set, but not used: ", id="one for http"
-            ),
-            pytest.param(
-                {"all_proxy": "http://p"}, "warning", "ALL_PROXY is set, but not used: ", id="one for all"
-            ),
-            pytest.param({"HTTPS_PROXY": "http://p"}, "ok", "the environment names none", id="one for https"),
-            pytest.param(
-                {"HTTP_PROXY": "http://p", "NO_PROXY": "127.0.0.1"},
-                "ok",
-                "the environment names none for this host",
-                id="one not for this host",
-            ),
+            pytest.param({"HTTP_PROXY": "http://p"}, "HTTP_PROXY", True, id="one for http"),
+            pytest.param({"http_proxy": "http://p"}, "http_proxy", True, id="in small letters"),
+            pytest.param({"HTTP_PROXY": "http://p", "http_proxy": "http://q"}, "http_proxy", True, id="both"),
+            pytest.param({"ALL_PROXY": "http://p"}, "ALL_PROXY", False, id="one for all"),
+            pytest.param({"all_proxy": "http://p"}, "all_proxy", False, id="one for all, in small letters"),
         ],
     )
     def test_proxy(
@@ -433,17 +425,32 @@ class TestEnvironment:
         run: Run,
         monkeypatch: pytest.MonkeyPatch,
         variables: Mapping[str, str],
-        state: str,
-        message: str,
+        used: str,
+        is_for_python: bool,
     ) -> None:
-        """A proxy that the environment names for the host is not used, and it is said so."""
+        """A proxy for the host is not used, and its variable is named as the environment spells it."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         report = run()
         assert report.code == 0
-        assert report.said("proxy")[0] == state
-        assert ("the one of HTTP_PROXY" in report.checks["proxy"]["advice"]) is (state == "warning")
-        assert report.said("proxy")[1].startswith(message)
+        proxy = report.checks["proxy"]
+        message = f"{used} is set, but not used: connections go straight to the host"
+        assert report.said("proxy") == ("warning", message)
+        assert proxy["details"] == {"variable": used}
+        assert ("trust_env" in proxy["advice"]) is is_for_python
+
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            pytest.param({"HTTPS_PROXY": "http://p"}, id="one for https"),
+            pytest.param({"HTTP_PROXY": "http://p", "NO_PROXY": "127.0.0.1"}, id="one not for this host"),
+        ],
+    )
+    def test_no_proxy(self, run: Run, monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+        """A proxy for other schemes or hosts is none."""
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert run().said("proxy") == ("ok", "the environment names none for this host")
 
     def test_time_limit(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A limit of 0 for each step is refused."""

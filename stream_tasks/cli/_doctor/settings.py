@@ -1,5 +1,6 @@
 """Pure: whether the configuration can be right, before anything is sent."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -175,13 +176,22 @@ def check_proxy(base_url: str) -> Finding:
     name = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
     if name is None or proxy_bypass(parts.hostname or ""):
         return ok("proxy", "the environment names none for this host")
-    variable = f"{name.upper()}_PROXY"
+    variable = _variable(f"{name}_proxy", proxies[name])
+    advice = "Nothing, if what follows is ok. Else let the host be reached from here"
+    if name == parts.scheme:  # aiohttp knows none for all
+        advice += "; in Python, AsyncStream(trust_env=True) uses that proxy"
     return warning(
         "proxy",
         f"{variable} is set, but not used: connections go straight to the host",
-        "Nothing, if what follows is ok. Else let the host be reached from here; in Python, "
-        f"AsyncStream(trust_env=True) uses the one of {parts.scheme.upper()}_PROXY.",
+        f"{advice}.",
         variable=variable,
+    )
+
+
+def _variable(name: str, value: str) -> str:
+    """Return a variable's name as the environment spells it; of several, small letters win."""
+    return next(
+        each for each in (name, *os.environ) if each.lower() == name and os.environ.get(each) == value
     )
 
 
