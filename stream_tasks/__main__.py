@@ -12,6 +12,7 @@ def main() -> None:
     """Run the command line, or say in one line what to install for it."""
     try:
         from stream_tasks.cli import main as run  # noqa: PLC0415 - what it needs may be missing
+        from stream_tasks.cli._output import prepare  # noqa: PLC0415 - likewise
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
@@ -19,6 +20,7 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # the imports take a moment, and nothing has begun yet
         raise SystemExit(_INTERRUPTED) from None
+    prepare()
     run()
 
 

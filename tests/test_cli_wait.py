@@ -719,6 +719,27 @@ class TestTerminal:
         terminal.process.terminate()
         assert terminal.end().code == 143
 
+    @pytest.mark.parametrize("name", ["COLUMNS", "LINES"])
+    def test_no_size(self, server: FakeStream, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """A size of 0 in the environment counts as none: nothing is cut off."""
+        add(server, "a")
+        add(server, "b", result={"n": 1})
+        monkeypatch.setenv(name, "0")
+        shown = plain(on_terminal("wait", "a", "b").out)
+        assert '{"n": 1}' in shown
+        assert "..." not in shown
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+    def test_other_encodings(
+        self, server: FakeStream, monkeypatch: pytest.MonkeyPatch, encoding: str
+    ) -> None:
+        """What a terminal's encoding lacks is escaped."""
+        add(server, "a", "b", error=TaskFailure("壊れた"))
+        monkeypatch.setenv("PYTHONIOENCODING", encoding)
+        ended = on_terminal("wait", "a", "b")
+        assert ended.code == 1
+        assert ended.out.count("\\u58ca\\u308c\\u305f") >= 2
+
     def test_no_stdout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where there is no stdout nothing comes in between what is drawn."""
         monkeypatch.setattr(sys, "stdout", None)

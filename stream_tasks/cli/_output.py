@@ -1,6 +1,8 @@
 """JSON for programs, lines for people, and what a terminal shows."""
 
+import io
 import json
+import os
 import sys
 from typing import Any, TextIO
 
@@ -17,12 +19,22 @@ __all__ = [
     "is_live",
     "is_terminal",
     "point_to_doctor",
+    "prepare",
     "printable",
     "show_json",
 ]
 
 _MINUTE = 60
 _HOUR = 3600
+
+
+def prepare() -> None:
+    """Let stdout take any text in any encoding, as stderr does, and sizes of 0 count as unset."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    for name in ("COLUMNS", "LINES"):
+        if not os.environ.get(name, "").strip("0"):
+            os.environ.pop(name, None)
 
 
 class PipeConsole(Console):
@@ -44,7 +56,7 @@ def is_live(console: Console) -> bool:
 
 
 def printable(text: str) -> str:
-    """Escape whatever could steer a terminal or not be encoded, as JSON would."""
+    """Escape whatever could steer a terminal or is no Unicode text, as JSON would."""
     return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
 
 
