@@ -293,6 +293,15 @@ class TestLines:
         with warnings_on_stderr():
             logger.warning("unheard")
 
+    def test_login_page(self, run: Run, server: FakeStream) -> None:
+        """A time that ran out while something else answered leads to the doctor, too."""
+        add(server, "a")
+        server.inject(Fault.html(200), times=9, path="/tasks/")
+        ended = run("a", "--timeout", "0")
+        assert ended.code == 3
+        assert "the body is not JSON" in ended.err
+        assert "stream-tasks doctor looks for the cause.\n" in ended.err
+
     @pytest.mark.parametrize(
         ("number", "code", "word"),
         [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],

@@ -21,6 +21,7 @@ from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to
 from stream_tasks.cli._results import Results
 from stream_tasks.cli._signals import stoppable
 from stream_tasks.exceptions import (
+    StreamDecodeException,
     StreamTransportException,
     StreamWaitTimeoutException,
 )
@@ -218,11 +219,11 @@ def _earlier(ids: Iterable[str | None], journal: Journal | None) -> list[Ending]
 
 
 def _is_about_connection(failure: Exception | None) -> bool:
-    """Whether the time ran out while the server could not be reached."""
+    """Whether the time ran out while the server could not be reached, or something else answered."""
     return (
         isinstance(failure, StreamWaitTimeoutException)
         and failure.reason == "unreachable"
-        and isinstance(failure.__cause__, StreamTransportException)
+        and isinstance(failure.__cause__, StreamTransportException | StreamDecodeException)
     )
 
 
