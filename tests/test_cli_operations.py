@@ -259,15 +259,25 @@ def test_exports_of_users_are_of_twenty_five(run: Run, server: FakeStream) -> No
     assert [len(body["user_ids"]) for body in starts(server)] == [25, 5]
 
 
-def test_started_tasks_can_be_waited_for_elsewhere(server: FakeStream) -> None:
-    """With --no-wait, ids come out one a line as they start, and ``wait -`` takes them."""
-    started = end(start("deactivate-users", "-", "--yes", "--no-wait", stdin=-1), "\n".join(users(250)))
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["ids", "JSON"])
+def test_started_tasks_can_be_waited_for_elsewhere(server: FakeStream, options: list[str]) -> None:
+    """With --no-wait, tasks come out one a line as they start, and ``wait -`` takes them."""
+    args = ["deactivate-users", "-", "--yes", "--no-wait", *options]
+    started = end(start(*args, stdin=-1), "\n".join(users(250)))
     assert (started.code, started.err) == (0, "")
     assert len(started.out.splitlines()) == 3
     assert not [request for request in server.requests if request.method == "GET"]
+    ids = {line["task_id"] for line in lines(started.out)} if options else set(started.out.split())
     waited = end(start("wait", "-", stdin=-1), started.out)
     assert waited.code == 0
-    assert {outcome["task_id"] for outcome in lines(waited.out)} == set(started.out.split())
+    assert {outcome["task_id"] for outcome in lines(waited.out)} == ids
+
+
+def test_ids_of_items_are_no_json(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """Only ids of tasks are taken out of JSON: another id may look like it."""
+    odd = '{"task_id": "a"}'
+    assert run("export-users", "--from", listed(tmp_path / "users.txt", [odd]), "--no-wait").code == 0
+    assert starts(server)[0]["user_ids"] == [odd]
 
 
 def test_started_tasks_as_json(run: Run) -> None:

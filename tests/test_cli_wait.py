@@ -40,6 +40,7 @@ from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 
 Run: TypeAlias = Callable[..., Ended]
 
+NO_TASK = "begins with '{', but is no JSON object with a text task_id"
 KEYS = ["task_id", "status", "last_status", "result", "error", "polls", "elapsed"]
 
 
@@ -388,11 +389,20 @@ class TestIds:
         add(server, *"abcdef", "with blank")
         one, two = tmp_path / "one", tmp_path / "two"
         one.write_bytes(b"\xef\xbb\xbfb\r\n\r\n  # a comment\r\n  c  \na\n")
-        two.write_bytes(b"d\nwith blank")
+        two.write_bytes(b"d\n\xef\xbb\xbfwith blank")
         type_in(monkeypatch, b"e\nb\n\nf")
         ended = run("a", "-", "--from", str(one), "--from", str(two), "a", "--timeout", "0")
         assert ended.code == 0
         assert sorted(line["task_id"] for line in lines(ended.out)) == [*"abcdef", "with blank"]
+
+    def test_json_lines(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What this command line prints as JSON is taken back, but for work that had no task."""
+        add(server, "a", "b", result={"n": 1})
+        printed = run("a", "b").out
+        type_in(monkeypatch, f'{printed}{{"task_id": null, "result": {{}}}}\nb\n'.encode())
+        ended = run("-")
+        assert (ended.code, ended.err) == (0, "")
+        assert sorted(line["task_id"] for line in lines(ended.out)) == ["a", "b"]
 
     @pytest.mark.parametrize("args", [[], ["-"], ["--from", "-"]], ids=["not at all", "'-'", "--from -"])
     def test_stdin(
@@ -409,6 +419,11 @@ class TestIds:
             pytest.param(b"a\n\n..\n", "stdin, line 3: task_id must ", id="an id that cannot be one"),
             pytest.param(b"a\n\xff\n", "stdin, line 2: is not UTF-8", id="another encoding"),
             pytest.param(b"a\n\x00\xd8", "stdin, line 2: is not UTF-8", id="a binary file"),
+            pytest.param(b'a\n{"id": "b"}\n', f"stdin, line 2: {NO_TASK}", id="JSON without a task"),
+            pytest.param(b'{"task_id": 5}\n', f"stdin, line 1: {NO_TASK}", id="a number as id"),
+            pytest.param(b'a\n{"task_id": "b"\n', f"stdin, line 2: {NO_TASK}", id="JSON that is cut off"),
+            pytest.param(b'{"a":' * 100_000, f"stdin, line 1: {NO_TASK}", id="JSON that is too deep"),
+            pytest.param(b'{"task_id": ".."}\n', "stdin, line 1: task_id must ", id="JSON with no id"),
         ],
     )
     def test_bad_line(

@@ -13,7 +13,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
 from stream_tasks.cli import _options
 from stream_tasks.cli._help import epilog
-from stream_tasks.cli._ids import read_ids, uses_stdin
+from stream_tasks.cli._ids import read_ids, task_of, uses_stdin
 from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._options import (
     connection_options,
@@ -67,8 +67,9 @@ class _Remembering(click.Command):
         *output_options(),
     ],
     help="Wait until the tasks have ended, and print what came of them.\n\n"
-    "Ids come from the command line, from files, or with '-' from stdin: one a line; blank lines and lines "
-    "that begin with '#' are passed over, and an id that comes twice counts once.\n\n"
+    "Ids come from the command line, from files, or with '-' from stdin: one a line, or the task_id of a "
+    "line's JSON object; blank lines and lines that begin with '#' are passed over, and an id that comes "
+    "twice counts once.\n\n"
     "A terminal shows how far they are, and at the end their results. Elsewhere, or with --json, stdout gets "
     "a JSON object a line, as tasks end: task_id, status (completed, failed, timed_out, error), last_status, "
     "result, error (type, description, stacktrace, version), polls, elapsed. Everything else is on stderr. "
@@ -116,7 +117,7 @@ def wait(
     with ExitStack() as stack:
         stack.enter_context(warnings_on_stderr(quiet=quiet))
         client = make_client(AsyncStream, **connection)
-        tasks = read_ids(ids, sources)
+        tasks = read_ids(ids, sources, read=task_of)
         if not tasks and not quiet:
             click.echo("No ids: there is nothing to wait for.", err=True)
         options = WaitOptions(
