@@ -232,6 +232,21 @@ def test_tasks_left_alone(
     fake_stream.assert_all_waited()
 
 
+def test_many_tasks_left_alone(fake_stream: FakeStream) -> None:
+    """Of many tasks the message names the first and the last ones."""
+    for number in range(1000):
+        fake_stream.add_task(str(number))
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_all_waited()
+    first, *lines = str(caught.value).splitlines()
+    assert first == "1000 of 1000 tasks were not waited for:"
+    assert [line.partition(":")[0] for line in lines] == [
+        *(f"  '{number}'" for number in range(5)),
+        "  … 990 more",
+        *(f"  '{number}'" for number in range(995, 1000)),
+    ]
+
+
 # What tests give
 
 

@@ -229,7 +229,7 @@ class FakeApp(RequestLog):
         """Demand that the end of each task on the server was seen, by whoever looked.
 
         Raises:
-            AssertionError: There are others; the message lists them.
+            AssertionError: There are others; the message names them, of many the first and the last.
         """
         __tracebackhide__ = True
         self._assert_waited(self._tasks.values())

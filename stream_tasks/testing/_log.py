@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import evolve
 
 from stream_tasks.testing._checks import id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from stream_tasks.models import StartedTask
     from stream_tasks.testing._answers import Answer
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestLog"]
 
+T = TypeVar("T")
+
 _FINAL: Final = frozenset({"completed", "failed"})
-_SHOWN: Final = 5  # polls at each end of a long list
+_SHOWN: Final = 5  # lines at each end of a long list
 _TOLERANCE: Final = 0.01  # seconds that the travel of two requests may differ
 
 
@@ -68,7 +70,7 @@ class RequestLog:
             wrong = ""
         else:
             return
-        raise AssertionError(f"task {task_id!r} was {_polled(len(polls))}{wrong}{self._listed(polls)}")
+        raise AssertionError(f"task {task_id!r} was {_polled(len(polls))}{wrong}{_listed(polls, self._line)}")
 
     def assert_never_faster_than(
         self, seconds: float, *, task_id: str | StartedTask[Any] | None = None
@@ -93,7 +95,7 @@ class RequestLog:
                 if gap < seconds - _TOLERANCE and earlier.status is not None:
                     raise AssertionError(
                         f"task {each!r} was polled again after {gap:.3f} s, sooner than {seconds:g} s"
-                        f"{self._listed([earlier, later])}"
+                        f"{_listed([earlier, later], self._line)}"
                     )
 
     def _assert_waited(self, tasks: Iterable[FakeTask]) -> None:
@@ -102,20 +104,14 @@ class RequestLog:
         every = list(tasks)
         left = [task for task in every if task.task_id not in ended]
         if left:
-            lines = "".join(f"\n  {task.task_id!r}{self._story(task)}" for task in left)
-            raise AssertionError(f"{len(left)} of {len(every)} tasks were not waited for:{lines}")
+            lines = _listed(left, self._story)
+            raise AssertionError(f"{len(left)} of {len(every)} tasks were not waited for{lines}")
 
     def _story(self, task: FakeTask) -> str:
         origin = f", started by {task.origin}" if task.origin else ""
         polls = self.polls(task.task_id)
         last = f", the last time {self._line(polls[-1])}" if polls else ""
-        return f"{origin}: {_polled(len(polls))}{last}"
-
-    def _listed(self, polls: list[Request]) -> str:
-        lines = [self._line(poll) for poll in polls]
-        if len(lines) > 2 * _SHOWN:
-            lines[_SHOWN:-_SHOWN] = [f"… {len(lines) - 2 * _SHOWN} more"]
-        return "".join([":" if lines else "", *(f"\n  {line}" for line in lines)])
+        return f"{task.task_id!r}{origin}: {_polled(len(polls))}{last}"
 
     def _line(self, poll: Request) -> str:
         answer = "no answer" if poll.status is None else f"{poll.status} {poll.task_status or ''}".rstrip()
@@ -126,6 +122,17 @@ class RequestLog:
         with suppress(IndexError):
             if self.requests[place] is request:
                 self.requests[place] = evolve(request, status=answer.status, task_status=answer.task_status)
+
+
+def _listed(items: Sequence[T], line: Callable[[T], str]) -> str:
+    """Return a line for each item; of many, for the first and the last ones."""
+    left_out = len(items) - 2 * _SHOWN
+    if left_out <= 0:
+        lines = [line(item) for item in items]
+    else:
+        first, last = map(line, items[:_SHOWN]), map(line, items[-_SHOWN:])
+        lines = [*first, f"… {left_out} more", *last]
+    return "".join([":" if lines else "", *(f"\n  {each}" for each in lines)])
 
 
 def _polled(number: int) -> str:
