@@ -174,10 +174,13 @@ class Pacer(Unpaced):
             at = max(self._hold_until, self._probe_at)
         if not self._quota:
             return max(at, self._paced_to + 1 / self._rate) if self._rate else at
-        if at >= self._window_end:
-            self._begin_window(at, self._quota)
-        if self._left <= 0:
+        if self._left <= 0 and at < self._window_end:
             at = self._window_end
+        if at >= self._window_end:
+            if at > now:
+                # That window is none yet; this one's last poll is in its first second.
+                return max(at, self._paced_to + self._shortest / self._share)
+            self._begin_window(now, self._quota)
         free = self._paced_to + self._gap(at)
         return free if free > at else at
 
