@@ -748,9 +748,12 @@ def _task_target(task_id: str, query: str) -> str:
 
 async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:
     """Look at a task for the poller, which has no use for the whole answer."""
-    status, headers, body = await transport.exchange("GET", _task_target(task_id, query), limit=limit)
+    target = _task_target(task_id, query)
+    status, headers, body = await transport.exchange("GET", target, limit=limit, shows_headers=False)
     protocol.check_status(status, headers, body)
-    return _json.structure_task(body), protocol.parse_rate_limit(headers)
+    quota = protocol.parse_rate_limit(headers)
+    del headers  # should the body not fit, a dump of this frame would show them
+    return _json.structure_task(body), quota
 
 
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:

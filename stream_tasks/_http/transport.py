@@ -19,6 +19,7 @@ from attrs import frozen
 from yarl import URL
 
 from stream_tasks._http.limits import Limit
+from stream_tasks._http.masking import MASK, mask_error, mask_escaped, mask_headers
 from stream_tasks._http.protocol import FIRST_ERROR
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_CONNECTION_RESET,
@@ -144,7 +145,13 @@ class Transport:
                 self._options["ssl"] = connections.ssl_context
 
     async def exchange(
-        self, method: str, target: str, *, body: bytes | None = None, limit: float = math.inf
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes | None = None,
+        limit: float = math.inf,
+        shows_headers: bool = True,
     ) -> Answer:
         """Send one request and read its whole answer; of an error over 16 MiB, the beginning.
 
@@ -153,6 +160,8 @@ class Transport:
             target: Path and query, encoded.
             body: JSON, or None.
             limit: The time that is left, in seconds, when that is less than the request time-out.
+            shows_headers: Whether somebody may see the headers of a good answer: then the token is
+                taken out of them, which takes polls too long.
 
         Raises:
             StreamTransportException: No usable answer came.
@@ -177,6 +186,7 @@ class Transport:
                     content = await _read(response)
                 except BaseException:
                     response.close()
+                    del response  # a dump of this frame would show its headers
                     raise
         except _ERRORS as exc:
             raise self._failed(exc, method, url, begun) from exc
@@ -184,12 +194,18 @@ class Transport:
             raise self._failed(broken.cause, method, url, begun) from broken.cause
         if logger.isEnabledFor(logging.DEBUG):
             self._log(method, url, begun, status_code=response.status)
+        status = response.status
+        received: Mapping[str, str] = response.headers
         if token := self._headers.get("Authorization"):
             # Gateways print what they were sent.
-            content = content.replace(token.encode(), b"***")
+            content = content.replace(token.encode(), MASK)
+            if b"\\" in content:
+                content = mask_escaped(content, token)
+            if shows_headers or status >= FIRST_ERROR:
+                received = mask_headers(received, token)
         if len(content) > MAX_BODY:
             content = content[:_BEGINNING]
-        return Answer(response.status, response.headers, content)
+        return Answer(status, received, content)
 
     def _options_for(self, method: str, body: bytes | None) -> dict[str, Any]:
         options = self._options.copy()
@@ -204,6 +220,7 @@ class Transport:
         return options
 
     def _failed(self, exc: BaseException, method: str, url: URL, begun: float) -> StreamTransportException:
+        mask_error(exc, self._headers.get("Authorization"))
         error = _transport_error(exc)
         self._log(method, url, begun, error_type=error.error_type)
         return error
@@ -321,7 +338,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         body = await response.read()
     if len(body) > MAX_BODY:
         if response.status < FIRST_ERROR:
-            del body  # or the error's traceback would hold it
+            del body, response  # or the error's traceback would hold them
             raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
         response.close()
     return bytes(body)
@@ -329,14 +346,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 def _transport_error(exc: BaseException) -> StreamTransportException:
     kind = error_type(exc)
-    _drop_tracebacks(exc)
     # What aiohttp says of its TLS settings tells a reader nothing.
     said = str(exc).replace(" ssl:default [", " [", 1)
     return StreamTransportException(kind, f"{said or type(exc).__name__} ({kind})")
-
-
-def _drop_tracebacks(exc: BaseException | None) -> None:
-    """Forget aiohttp's frames: their variables hold the request as bytes, the token in it."""
-    while exc is not None:
-        exc.__traceback__ = None
-        exc = exc.__cause__ or exc.__context__
