@@ -89,11 +89,11 @@ def claims(client: AsyncStream) -> Any:
         pytest.param(
             {"api_secret": None, "token": 1}, TypeError, "token must be a str, not int", id="no text token"
         ),
-        pytest.param({"base_url": ""}, ValueError, "base_url.*STREAM_BASE_URL.*https.*''", id="an empty URL"),
+        pytest.param({"base_url": ""}, ValueError, "base_url.*STREAM_BASE_URL.*https://", id="an empty URL"),
         pytest.param(
             {"base_url": "ftp://a"},
             ValueError,
-            "base_url.*STREAM_BASE_URL.*'ftp://a'",
+            "base_url.*http.s. URL such as",
             id="a URL that is not http",
         ),
         pytest.param({"base_url": "example.com"}, ValueError, "base_url.*http", id="a URL without a scheme"),
@@ -194,7 +194,7 @@ def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(("name", "value", "message"), [
     pytest.param("STREAM_REQUEST_TIMEOUT", "soon", "STREAM_REQUEST_TIMEOUT must.*'soon'", id="no number"),
     pytest.param("STREAM_REQUEST_TIMEOUT", "-1", "request_timeout.*-1", id="a negative number"),
-    pytest.param("STREAM_BASE_URL", "nowhere", "STREAM_BASE_URL.*'nowhere'", id="no URL"),
+    pytest.param("STREAM_BASE_URL", "nowhere", "STREAM_BASE_URL.*must be.*https://", id="no URL"),
 ])  # fmt: skip
 def test_a_wrong_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str

@@ -925,6 +925,9 @@ def test_a_key_cannot_add_parameters(wire: Wire) -> None:
         "https://example.com?token=hush",
         "https://example.com#hush",
         "https://example.com/\r\nAuthorization: hush",
+        "https:hush",
+        "hush",
+        "ftp://hush",
     ],
 )
 @pytest.mark.parametrize("kind", [AsyncStream, Stream])

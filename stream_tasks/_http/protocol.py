@@ -68,7 +68,7 @@ def check_base_url(base_url: Any) -> str:
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, not {kind_of(base_url)}")
     where = f"base_url (or {BASE_URL_VARIABLE} in the environment)"
-    # What stands before an @, in a query, or in place of a port may be a password: it is not repeated.
+    # Any part of it may be a password in the wrong place: it is not repeated.
     if "@" in unicodedata.normalize("NFKC", unquote(base_url)):
         raise ValueError(f"{where} must not hold user information")
     if "?" in base_url or "#" in base_url:
@@ -77,11 +77,9 @@ def check_base_url(base_url: Any) -> str:
         raise ValueError(f"{where} must be a plain http(s) URL in ASCII, without spaces and backslashes")
     if not _has_valid_authority(base_url):
         raise ValueError(f"{where} must name a valid host, and if any a valid port")
-    plain = str(base_url)  # nothing secret is left in it
-    parts = urlsplit(plain)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}, not {plain!r}")
-    return plain.rstrip("/")
+    if not _is_http(base_url):
+        raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}")
+    return str(base_url).rstrip("/")
 
 
 def _has_valid_authority(url: str) -> bool:
@@ -89,6 +87,11 @@ def _has_valid_authority(url: str) -> bool:
         return urlsplit(url).port != 0
     except ValueError:
         return False
+
+
+def _is_http(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def is_plain_http_beyond_loopback(base_url: str) -> bool:
