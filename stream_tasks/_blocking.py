@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
 from itertools import islice
@@ -323,7 +324,7 @@ class Stream:
         async def begin() -> AsyncGenerator[Task]:
             return self._client.watch_task(task, poll_interval, timeout)
 
-        return self._iterate(self._loop.run(begin))
+        return self._iterate(self._loop.run(begin), process=os.getpid())
 
     @overload
     def wait_for_tasks(
@@ -537,8 +538,15 @@ class Stream:
     export_feed_user_data = _blocking(AsyncStream.export_feed_user_data)
     bulk_image_moderation = _blocking(AsyncStream.bulk_image_moderation)
 
-    def _iterate(self, source: AsyncGenerator[T], calls: Calls | None = None) -> Iterator[T]:
+    def _iterate(
+        self, source: AsyncGenerator[T], calls: Calls | None = None, process: int | None = None
+    ) -> Iterator[T]:
+        """Iterate over `source`, which belongs to the loop of `process`, or of whoever begins."""
+        home = process or os.getpid()
+
         async def step() -> Any:
+            if os.getpid() != home:
+                raise RuntimeError("this iterator belongs to the parent process, not to its forked child")
             return await anext(source, _END)
 
         try:
@@ -546,4 +554,5 @@ class Stream:
                 yield item
         finally:
             # An iterator dropped half-way may be collected anywhere, even in the loop's own thread.
-            self._loop.schedule(source.aclose)
+            if os.getpid() == home:
+                self._loop.schedule(source.aclose)

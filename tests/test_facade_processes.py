@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scripts import PRELUDE, TOLERANT, environment, run_quietly
+from scripts import PRELUDE, STRICT, TOLERANT, environment, run_quietly
 
 from stream_tasks.testing import FakeStream, Fault
 
@@ -226,6 +226,42 @@ def test_a_fork_amid_a_wait(threaded_server: FakeStream) -> None:
     """
     out = run_quietly(threaded_server, FORK + textwrap.dedent(code), *TOLERANT, forks=True)
     assert out == "{}\n"
+
+
+@needs_fork
+def test_a_fork_amid_an_iteration(threaded_server: FakeStream) -> None:
+    """An iterator goes on in the parent alone; a child that asks is told so, one that drops it is quiet."""
+    threaded_server.add_task("t", statuses=[])
+    for name in ("told", "drops"):
+        threaded_server.add_task(name, statuses=["pending"] * 4)
+    code = """
+    for name in ("told", "drops"):
+        begun = [
+            client.as_completed(["t", name], 0.05),
+            client.watch_task(name, 0.05),
+            client.start_in_batches(client.delete_users, ["jane"] * 101),
+        ]
+        assert all(next(one) for one in begun)
+        watch, fresh = client.watch_task("t", 0.05), client.as_completed(["t", name], 0.05)
+        if not (child := fork()):
+            assert client.get_task("t").data.status == "completed"
+            for one in (*begun, watch) if name == "told" else ():
+                try:
+                    next(one)
+                except RuntimeError as exc:
+                    assert "parent process" in str(exc)
+                else:
+                    assert False, "it went on"
+            begun = one = watch = None
+            gc.collect()
+            assert len(list(fresh)) == 2
+            client.close()
+            sys.exit()
+        ends_well(child)
+        assert all(list(one) for one in (*begun, watch, fresh))
+    """
+    code = FORK + textwrap.dedent(code)
+    assert run_quietly(threaded_server, code, *STRICT, *TOLERANT, forks=True) == ""
 
 
 @needs_fork
