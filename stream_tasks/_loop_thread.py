@@ -244,6 +244,8 @@ class LoopThread:
         if not task.cancelled():
             return task.result()
         if self._is_exiting:
+            if threading.current_thread() is threading.main_thread():  # in what atexit calls
+                raise RuntimeError("this client is closed")
             # This thread goes with the interpreter, and threading prints nothing of that.
             raise SystemExit
         raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")

@@ -77,6 +77,34 @@ def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str)
     assert time.time() - float(out) < 1.0
 
 
+def test_a_call_as_the_interpreter_ends(threaded_server: FakeStream) -> None:
+    """What `atexit` calls is told that the client is closed, also when that happens during the call."""
+    threaded_server.add_task("t", never=True)
+    code = """
+    import atexit
+
+    leave = client._loop.exit
+
+    def leave_late():
+        begun.wait(10)
+        leave()
+
+    def call():
+        try:
+            client.wait_for_task("t", 0.05, None, on_update=lambda task: begun.set())
+        except BaseException as exc:
+            print(repr(exc))
+
+    begun = threading.Event()
+    client._loop.exit = leave_late
+    client.get_task("t")
+    for _ in range(2):
+        atexit.register(call)
+    """
+    told = "RuntimeError('this client is closed')\n"
+    assert run_quietly(threaded_server, textwrap.dedent(code)) == told * 2
+
+
 def test_forgotten_clients_leave_nothing(threaded_server: FakeStream) -> None:
     """Clients that nobody closed are collected with their threads and sockets, in cycles and anywhere."""
     threaded_server.add_task("t", statuses=[])
@@ -112,7 +140,7 @@ def test_forgotten_clients_leave_nothing(threaded_server: FakeStream) -> None:
         loop = box[0]._loop
         try:
             loop.run(lambda: drop(box))
-        except SystemExit:
+        except RuntimeError:
             print("dropped on its own loop")
         del loop
         assert settled() == before, "on its own loop"
