@@ -382,7 +382,8 @@ class Stream:
 
         Returns:
             An outcome for each id, in the order given, duplicates once. An operation that the server
-            did at once has no id: its place in `tasks`, such as ``#3``, stands for it.
+            did at once has no id: its place in `tasks`, such as ``#3``, stands for it (``##3`` should
+            ``#3`` be the id of another).
 
         Raises:
             TypeError: An argument, or one of `tasks`, has a wrong type.

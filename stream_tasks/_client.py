@@ -8,7 +8,15 @@ import inspect
 import logging
 import math
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Container,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing
 from typing import (
     TYPE_CHECKING,
@@ -486,12 +494,14 @@ class AsyncStream:
             poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`. It
                 stretches for all alike when the quota does not bear it.
             timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
-            on_outcome: Called with each outcome as it comes; may be a coroutine function.
+            on_outcome: Called with each outcome as it comes; may be a coroutine function, which is
+                awaited to its end, even beyond `timeout`.
             on_update: Called with each new snapshot of any of the tasks; may be a coroutine function.
 
         Returns:
             An outcome for each id, in the order given, duplicates once. An operation that the server
-            did at once has no id: its place in `tasks`, such as ``#3``, stands for it.
+            did at once has no id: its place in `tasks`, such as ``#3``, stands for it (``##3`` should
+            ``#3`` be the id of another).
 
         Raises:
             TypeError: An argument, or one of `tasks`, has a wrong type.
@@ -500,23 +510,26 @@ class AsyncStream:
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         check_callback("on_outcome", on_outcome)
         check_callback("on_update", on_update)
-        outcomes: dict[str, TaskOutcome[Any] | None] = {}
+        started = _running_loop().time()
+        outcomes: dict[str | int, TaskOutcome[Any] | None] = {}
+        at_once: dict[int, TaskOutcome[Any]] = {}
         waiting: dict[str, str | StartedTask[Any]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
             task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
-                at_once = outcome_at_once(cast("StartedTask[Any]", task))
-                outcomes[f"#{number}"] = at_once
-                await _tell(on_outcome, at_once)
+                outcomes[number] = at_once[number] = outcome_at_once(cast("StartedTask[Any]", task))
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
-        started = _running_loop().time()
+        for outcome in at_once.values():
+            await _tell(on_outcome, outcome)
         race = self._race(_each(waiting.values()), backoff, timeout, on_update=on_update, started=started)
         async with aclosing(race) as ended:
             async for outcome in ended:
                 outcomes[str(outcome.task_id)] = outcome
                 await _tell(on_outcome, outcome)
+        if at_once:
+            outcomes = {_key(place, waiting): outcome for place, outcome in outcomes.items()}
         return cast("dict[str, TaskOutcome[Any]]", outcomes)
 
     @overload
@@ -754,6 +767,16 @@ async def _look(transport: Transport, query: str, task_id: str, limit: float) ->
     quota = protocol.parse_rate_limit(headers)
     del headers  # should the body not fit, a dump of this frame would show them
     return _json.structure_task(body), quota
+
+
+def _key(place: str | int, ids: Container[str]) -> str:
+    """Return what stands for a task in a mapping: its id, or for its place a text that is no id."""
+    if isinstance(place, str):
+        return place
+    key = f"#{place}"
+    while key in ids:
+        key = f"#{key}"
+    return key
 
 
 async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:

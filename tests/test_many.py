@@ -152,6 +152,14 @@ async def test_outcomes_stand_in_the_order_of_the_input_duplicates_once() -> Non
     assert_rests(client.engine)
 
 
+async def test_no_outcome_is_lost_to_an_id_that_looks_like_a_place() -> None:
+    """What was done at once gets another key, wherever the id stands."""
+    client = ScriptedStream(ById({"#1": ["completed"], "##1": ["completed"], "#4": ["completed"]}))
+    outcomes = await client.wait_for_tasks([AT_ONCE, "#1", "#4", AT_ONCE, "##1", AT_ONCE])
+    assert list(outcomes) == ["###1", "#1", "#4", "##4", "##1", "#6"]
+    assert [outcome.task_id for outcome in outcomes.values()] == [None, "#1", "#4", None, "##1", None]
+
+
 async def test_nothing_to_wait_for_is_no_request() -> None:
     """An empty input gives an empty dict."""
     script = Script("running")
@@ -167,16 +175,18 @@ async def test_nothing_to_wait_for_is_no_request() -> None:
         pytest.param("abc", TypeError, "tasks must be an iterable .* not str", id="one id"),
         pytest.param(AT_ONCE, TypeError, "not StartedTask", id="one operation"),
         pytest.param(7, TypeError, "not int", id="a number"),
-        pytest.param(["a", 7], TypeError, "tasks, at place 2, must be .* not int", id="a bad item"),
+        pytest.param([AT_ONCE, 7], TypeError, "tasks, at place 2, must be .* not int", id="a bad item"),
         pytest.param(["a", ""], ValueError, "tasks, at place 2, must be a non-empty", id="an empty id"),
     ],
 )
 async def test_bad_input_is_told_before_any_request(tasks: Any, error: type[Exception], message: str) -> None:
-    """The message says which one it was."""
+    """The message says which one it was, and no callback has run."""
     script = Script("running")
+    told: list[Any] = []
     with pytest.raises(error, match=message):
-        await ScriptedStream(script).wait_for_tasks(tasks)
+        await ScriptedStream(script).wait_for_tasks(tasks, on_outcome=told.append)
     assert not script.polls
+    assert not told
 
 
 async def test_a_callback_hears_of_outcomes_as_they_come() -> None:
@@ -863,6 +873,24 @@ async def test_a_callback_that_hangs_ends_with_the_call(timeout: float, took: fl
     assert begun == ["a"]
     assert isinstance(outcomes["a"].exception(), StreamWaitTimeoutException)
     assert outcomes["b"].ok
+    assert_rests(client.engine)
+
+
+async def test_the_deadline_counts_from_the_call() -> None:
+    """What `on_outcome` takes for operations done at once is of the call's time, though it is not cut."""
+    client = ScriptedStream(ById({"a": ["running"]}))
+
+    async def dawdle(outcome: TaskOutcome[Any]) -> None:
+        if outcome.task_id is None:
+            await asyncio.sleep(4)
+
+    started = client.engine.now()
+    outcomes = await client.wait_for_tasks([AT_ONCE, "a"], timeout=5, on_outcome=dawdle)
+    assert client.engine.now() - started == pytest.approx(5, abs=0.05)
+    assert outcomes["a"].elapsed == pytest.approx(5, abs=0.05)
+    outcomes = await client.wait_for_tasks([AT_ONCE, "a"], timeout=3, on_outcome=dawdle)
+    assert client.engine.now() - started == pytest.approx(9, abs=0.05)
+    assert isinstance(outcomes["a"].exception(), StreamWaitTimeoutException)
     assert_rests(client.engine)
 
 
