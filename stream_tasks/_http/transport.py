@@ -50,8 +50,6 @@ _SHORTEST: Final = 0.001  # aiohttp takes a limit of zero or less for none
 
 _LARGE: Final = 2**20  # aiohttp warns of bytes as large as this
 
-_SAFE: Final = frozenset({"GET", "POST"})  # what aiohttp may send again, and what it never does
-
 # Most specific first.
 _ERROR_TYPES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientSSLError, TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED),
@@ -135,6 +133,9 @@ class Transport:
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session = session
         self._is_closed = False
+        # Whether the server may have closed a connection since it last answered: aiohttp, which cannot
+        # tell that from an outage, then may send a GET again.
+        self._may_be_stale = False
         if session is not None:
             self._options |= {"headers": headers, "auto_decompress": True}
             if session.auth is not None or session.trust_env:
@@ -170,7 +171,8 @@ class Transport:
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
-        options = self._options if method == "GET" and body is None else self._options_for(method, body)
+        is_look = method == "GET" and body is None
+        options = self._options if is_look and self._may_be_stale else self._options_for(method, body)
         begun = self._loop.time()
         timeout = (
             self._timeout
@@ -192,6 +194,7 @@ class Transport:
             raise self._failed(exc, method, url, begun) from exc
         except _BrokenError as broken:
             raise self._failed(broken.cause, method, url, begun) from broken.cause
+        self._may_be_stale = True
         if logger.isEnabledFor(logging.DEBUG):
             self._log(method, url, begun, status_code=response.status)
         status = response.status
@@ -213,7 +216,8 @@ class Transport:
             # An explicit type, since aiohttp would guess octet-stream for bytes.
             options["headers"] = {**options.get("headers", {}), "Content-Type": "application/json"}
             options["data"] = body if len(body) < _LARGE else io.BytesIO(body)
-        if method not in _SAFE:
+        is_safe = method == "POST" or (method == "GET" and self._may_be_stale)
+        if not is_safe:
             # What is given for one request takes the place of the session's own.
             own = getattr(self._session, "_middlewares", ())
             options["middlewares"] = (*options.get("middlewares", own), _send_once)
@@ -221,6 +225,7 @@ class Transport:
 
     def _failed(self, exc: BaseException, method: str, url: URL, begun: float) -> StreamTransportException:
         mask_error(exc, self._headers.get("Authorization"))
+        self._may_be_stale = False
         error = _transport_error(exc)
         self._log(method, url, begun, error_type=error.error_type)
         return error
@@ -309,7 +314,7 @@ def _split(headers: Mapping[str, str]) -> tuple[Mapping[str, str], aiohttp.Clien
 
 
 class _BrokenError(Exception):
-    """Carries an error past aiohttp, which sends a PUT or a DELETE again when a connection breaks."""
+    """Carries an error past aiohttp, which sends all but a POST again when a connection breaks."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
