@@ -1,5 +1,6 @@
 """``python -m stream_tasks``, and the script ``stream-tasks``."""
 
+import signal
 import sys
 
 __all__ = ["main"]
@@ -19,6 +20,7 @@ def main() -> None:
         sys.stderr.write("The command line needs more packages: pip install 'stream_tasks[cli]'\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # the imports take a moment, and nothing has begun yet
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would be a traceback after all
         raise SystemExit(_INTERRUPTED) from None
     prepare()
     run()

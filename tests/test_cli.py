@@ -12,11 +12,22 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import click
 import pytest
 import stream_tasks_script
-from commandline import SECRET, Ended, end, on_terminal, plain, run_here, serve, set_environment, start
+from commandline import (
+    SECRET,
+    Ended,
+    end,
+    on_terminal,
+    plain,
+    run_here,
+    serve,
+    set_environment,
+    start,
+)
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
@@ -204,6 +215,17 @@ class TestServe:
         ended = end(process)
         assert (ended.code, ended.err) == (0, "\nStopped.\n")
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stopped_twice(self, number: int) -> None:
+        """Ctrl-C pressed twice ends it like once, and SIGTERM does the same."""
+        process = start("serve", "--port", "0")
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        process.send_signal(number)
+        ended = end(process)
+        assert (ended.code, ended.err) == (0, "\nStopped.\n")
+
     def test_port_taken(self, run: Run, server: FakeStream) -> None:
         """A port that is taken exits with 2."""
         ended = run("serve", "--port", server.url.rpartition(":")[2])
@@ -276,6 +298,15 @@ class TestDemo:
 
 
 class TestCommands:
+    @pytest.mark.parametrize("command", ["--help", "wait --help", "--version"])
+    def test_closed_pipe(self, command: str) -> None:
+        """A reader of the help that has gone ends it silently, as SIGPIPE would."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = start(*command.split(), stdout=writer)
+        os.close(writer)
+        assert end(process) == (141, "", "")
+
     def test_list(self, run: Run) -> None:
         """The list of commands says of each what it does, and breaks off nowhere at eighty columns."""
         listed = run("--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
@@ -324,7 +355,7 @@ class TestCommands:
             main()
 
     def test_interrupted_imports(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Ctrl-C while the command line is still being imported ends it with 130, and without a traceback."""
+        """Ctrl-C while the command line is being imported ends it with 130; a second one does nothing."""
 
         class Interrupted:
             @staticmethod
@@ -334,8 +365,13 @@ class TestCommands:
 
         monkeypatch.delitem(sys.modules, "stream_tasks.cli")
         monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert ended.value.code == 130
 
 
@@ -365,13 +401,21 @@ class TestScript:
     def test_runs(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, handler: signal.Handlers
     ) -> None:
-        """It is the command line, and leaves Ctrl-C to it as it was."""
+        """It is the command line, which finds Ctrl-C as it was, and ignores it once all is done."""
         monkeypatch.setattr(sys, "argv", ["stream-tasks", "--version"])
         before = signal.signal(signal.SIGINT, handler)
+        found: list[object] = []
+
+        def make_context(*args: Any) -> click.Context:
+            found.append(signal.getsignal(signal.SIGINT))
+            return click.Group.make_context(commands, *args)
+
+        monkeypatch.setattr(commands, "make_context", make_context)
         try:
             with pytest.raises(SystemExit) as ended:
                 stream_tasks_script.main()
-            assert signal.getsignal(signal.SIGINT) is handler
+            assert found == [handler]
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         finally:
             signal.signal(signal.SIGINT, before)
         assert (ended.value.code, capsys.readouterr().out) == (0, f"stream-tasks, version {__version__}\n")

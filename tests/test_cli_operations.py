@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -528,6 +529,24 @@ def test_a_reader_that_has_gone(server: FakeStream, tmp_path: Path) -> None:
     assert len(starts(server)) == 1
 
 
+def test_a_reader_that_is_stuck(server: FakeStream, tmp_path: Path) -> None:
+    """A signal does not wait for it; the last task is named, and what was not started."""
+    ids = [user + "-" * 1000 for user in users(130)]
+    path = listed(tmp_path / "users.txt", ids)
+    process = start("deactivate-users", "--from", path, "--yes", "--no-wait", "--json")
+    assert process.stdout is not None
+    select.select([process.stdout], [], [], 50)
+    process.terminate()
+    assert process.wait(50) == 143
+    ended = end(process)
+    assert len(starts(server)) == 1
+    _, terminated, _, *unsent, hint, command = ended.err.splitlines()
+    assert terminated == "Terminated; tasks on the server go on."
+    assert unsent == ids[100:]
+    assert hint == "To go on waiting:"
+    assert re.fullmatch(r"  stream-tasks wait [\w-]{36}", command)
+
+
 # Saving exports
 
 
@@ -663,20 +682,22 @@ def test_progress_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path
     assert path.read_bytes() == files.content
 
 
-def test_ctrl_c_while_downloading(
-    exports: FakeStream, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+)
+def test_signals_while_downloading(
+    exports: FakeStream, files: FileServer, tmp_path: Path, *, number: int, code: int, word: str
 ) -> None:
-    """It exits with 130, leaves no half file, and says how to get the export."""
+    """It exits with 130 or 143, leaves no half file, and says how to get the export."""
     files.answers.extend([503] * 99)
     process = start("export-users", *users(30), "--output", str(tmp_path / "users.json"))
     until(lambda: files.requests)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     ended = end(process)
-    assert ended.code == 130
+    assert ended.code == code
     assert not list(tmp_path.iterdir())
-    assert re.search(
-        r"\nInterrupted\.\nThe export is still there: stream-tasks get [\w-]{36} tells", ended.err
-    )
+    assert re.search(rf"\n{word}\.\nThe export is still there: stream-tasks get [\w-]{{36}} tells", ended.err)
     assert len({request.path for request in files.requests}) == 1
 
 

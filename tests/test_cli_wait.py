@@ -1,5 +1,6 @@
 """`stream-tasks wait`: what it reads, what it prints where, and how it ends."""
 
+import asyncio
 import functools
 import io
 import json
@@ -11,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,8 +34,9 @@ from commandline import (
 )
 
 from stream_tasks import AsyncStream, StartedTask, TaskOutcome, TaskResult
-from stream_tasks.cli import _wait, _waiting
+from stream_tasks.cli import _signals, _wait, _waiting
 from stream_tasks.cli._app import commands
+from stream_tasks.cli._signals import Stop
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
@@ -336,6 +339,39 @@ class TestLines:
         process.send_signal(signal.SIGINT)
         ended = end(process)
         assert ended.code in (0, 130)
+
+    @pytest.mark.parametrize(
+        ("number", "code", "word"),
+        [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
+    )
+    def test_stuck_reader(self, server: FakeStream, number: int, code: int, word: str) -> None:
+        """A signal does not wait for a reader that takes nothing; what was not finished is told."""
+        add(server, "large", result={"long": "x" * 1_000_000})
+        add(server, "endless", never=True)
+        process = start("wait", "large", "endless")
+        assert process.stdout is not None
+        select.select([process.stdout], [], [], 50)
+        process.send_signal(number)
+        assert process.wait(50) == code
+        assert end(process).err.startswith(
+            f"\n{word}; tasks on the server go on.\n"
+            "Not finished: 1 of 2 tasks.\n"
+            "  endless  running\n"
+            "To go on:\n"
+            "  stream-tasks wait large endless\n"
+        )
+
+    def test_stuck_reader_at_the_end(self, server: FakeStream, tmp_path: Path) -> None:
+        """The same holds for what a journal has, and when all is done but the printing."""
+        add(server, "large", result={"long": "x" * 1_000_000})
+        args = ("wait", "large", "--journal", str(tmp_path / "journal"))
+        for _ in range(2):
+            process = start(*args)
+            assert process.stdout is not None
+            select.select([process.stdout], [], [], 50)
+            process.terminate()
+            assert process.wait(50) == 143
+            assert end(process).err.startswith("\nTerminated.\nTo go on:\n  stream-tasks wait large ")
 
     def test_slow_reader(self, server: FakeStream) -> None:
         """A reader that takes nothing does not hold up the waits, and gets all lines in the end."""
@@ -789,7 +825,7 @@ class TestWaitAndShow:
                 outcomes: list[TaskOutcome[Any]] = []
                 options = WaitOptions(poll_interval=0.05)
                 code = await wait_and_show(
-                    client, [started, at_once, deleted], options, on_outcome=outcomes.append
+                    client, [started, at_once, deleted], options, Stop(), on_outcome=outcomes.append
                 )
         assert code == 0
         shown = lines(capsys.readouterr().out)
@@ -798,10 +834,40 @@ class TestWaitAndShow:
         assert {line["status"] for line in shown} == {"completed"}
         assert {outcome.task_id for outcome in outcomes} == {None, started.task_id, deleted.task_id}
 
+    async def test_stuck_reader(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a signal it writes no more to a reader that takes nothing, and all may be unread."""
+        stop = Stop()
+        reading = threading.Event()
+
+        class Stuck(io.StringIO):
+            def write(self, text: str) -> int:
+                if text:  # click tries what it can write, with nothing
+                    stop.hear(signal.SIGTERM)
+                    reading.wait()
+                return len(text)
+
+        monkeypatch.setattr(_signals, "PATIENCE", 0.01)
+        monkeypatch.setattr(sys, "stdout", Stuck())
+        async with FakeStream() as server:
+            add(server, "a")
+            add(server, "b", never=True)
+            async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+                options = WaitOptions(again=", ".join)
+                waiting = asyncio.create_task(wait_and_show(client, ["a", "b"], options, stop))
+                stop.cancels(waiting)
+                assert await waiting == 143
+        assert stop.is_stuck
+        reading.set()
+        told = capsys.readouterr().err
+        assert "\nNot finished: 1 of 2 tasks.\n" in told
+        assert told.endswith("\na, b\n")
+
     async def test_time_runs_out(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Without a hint to give, none is given."""
         async with FakeStream() as server:
             server.add_task("a", never=True)
             async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
-                assert await wait_and_show(client, ["a"], WaitOptions(timeout=0)) == 3
+                assert await wait_and_show(client, ["a"], WaitOptions(timeout=0), Stop()) == 3
         assert "To go on" not in capsys.readouterr().err

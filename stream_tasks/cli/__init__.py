@@ -6,6 +6,7 @@
 - ``_help``: the layout of exit codes and examples below the options
 - ``_output``: JSON, plain lines and what a terminal shows
 - ``_warnings``: what the library warns of, as lines for people
+- ``_signals``: Ctrl-C, SIGTERM, and stdout that nobody reads
 
 ``wait`` and whatever else waits is made of these:
 

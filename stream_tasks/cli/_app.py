@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import click
@@ -16,6 +18,7 @@ from stream_tasks.cli._help import epilog
 from stream_tasks.cli._operations import operations
 from stream_tasks.cli._output import complain, point_to_doctor
 from stream_tasks.cli._serve import serve
+from stream_tasks.cli._signals import deafen
 from stream_tasks.cli._wait import get, wait
 from stream_tasks.exceptions import (
     StreamException,
@@ -34,22 +37,41 @@ _EXIT_CODES: Final = (
 
 
 class _Commands(click.Group):
+    # click catches broken pipes and Ctrl-C in `main`, around the other two, and exits with 1 for them.
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with _interruptible():
+            return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _interruptible():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamException as error:
-            complain(error)
-            if concerns_all(error):
-                point_to_doctor()
-            code = next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
-        except KeyboardInterrupt:
+        with _interruptible():
+            try:
+                return super().invoke(ctx)
+            except StreamException as error:
+                complain(error)
+                if concerns_all(error):
+                    point_to_doctor()
+                ctx.exit(next(code for kind, code in _EXIT_CODES if isinstance(error, kind)))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Exit on Ctrl-C, and when the reader of stdout or stderr has gone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        deafen()
+        with suppress(OSError):
             click.echo("\nInterrupted.", err=True)
-            code = _codes.SIGINT
-        except BrokenPipeError:
-            # What is still buffered would fail once more when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = _codes.SIGPIPE
-        raise click.exceptions.Exit(code)
+        sys.exit(_codes.SIGINT)
+    except BrokenPipeError:
+        # What is still buffered would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_codes.SIGPIPE)
 
 
 @click.group(
@@ -75,4 +97,7 @@ for _command in (completion, demo, doctor, get, *operations(), serve, wait):
 
 def main() -> None:
     """Run the command line; ends the process."""
-    commands(prog_name="stream-tasks")
+    try:
+        commands(prog_name="stream-tasks")
+    finally:
+        deafen()

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_tasks._client import AsyncStream
+from stream_tasks.cli import _signals
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import PipeConsole, duration, is_live
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
@@ -98,7 +99,7 @@ def _script(server: "FakeStream", seconds: float) -> None:
 )
 def demo() -> None:
     """Show the library at work."""
-    asyncio.run(_demo(PipeConsole(highlight=False)))
+    _signals.run(lambda _: _demo(PipeConsole(highlight=False)))
 
 
 @define

@@ -16,6 +16,7 @@ from stream_tasks.cli._board import Board, Row
 from stream_tasks.cli._endings import Ending
 from stream_tasks.cli._live import note_width, row_table
 from stream_tasks.cli._output import PipeConsole, duration, is_terminal, printable, show_json
+from stream_tasks.cli._signals import Stop
 
 __all__ = ["Results"]
 
@@ -67,28 +68,22 @@ class Results:
         if self._are_few or is_first or (ending.exit_code and len(self._kept) < self._most):
             self._kept.append(ending)
 
-    async def print_lines(self) -> None:
+    async def print_lines(self, stop: Stop) -> None:
         """Print JSON as it comes, until cancelled; a slow reader does not hold up the waits."""
         while True:
             await self._news.wait()
-            writing = asyncio.create_task(asyncio.to_thread(click.echo, self._take_lines()))
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                # What comes next must not come in between.
-                await writing
-                raise
+            await stop.write(click.echo, self._take_lines())
 
     def _take_lines(self) -> str:
         self._news.clear()
         lines, self._lines = self._lines, []
         return "\n".join(lines)
 
-    def show(self, board: Board) -> None:
+    async def show(self, board: Board, stop: Stop) -> None:
         """Print what was not printed yet."""
         if self.as_json:
             if self._lines:
-                click.echo(self._take_lines())
+                await stop.write(click.echo, self._take_lines())
             return
         if self._total == 1:
             for ending in self._kept:

@@ -1,6 +1,5 @@
 """What a command that starts an operation does, from its ids to its exit code."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -12,11 +11,12 @@ from attrs import frozen
 from stream_tasks import _operations
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
-from stream_tasks.cli import _codes
+from stream_tasks.cli import _codes, _signals
 from stream_tasks.cli._ids import read_ids, uses_stdin
 from stream_tasks.cli._options import make_client
 from stream_tasks.cli._output import is_terminal, printable
 from stream_tasks.cli._saving import Target, save
+from stream_tasks.cli._signals import Stop
 from stream_tasks.cli._starting import Job, complain_of_items, hint, show_started, start
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
@@ -100,7 +100,7 @@ def run(
             raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
         _ask(ctx, f"This {what}, of the app {reached['api_key'] or os.environ[auth.KEY_VARIABLE]}.")
     with warnings_on_stderr(quiet=given["quiet"]):
-        code = asyncio.run(_start(client, job, given, target))
+        code = _signals.run(lambda stop: _start(client, job, given, target, stop))
     ctx.exit(code)
 
 
@@ -158,7 +158,9 @@ def _named(ctx: click.Context, options: dict[str, Any]) -> str:
     return f" ({' '.join(typed)})" if typed else ""
 
 
-async def _start(client: AsyncStream, job: Job, given: dict[str, Any], target: Target | None) -> int:
+async def _start(
+    client: AsyncStream, job: Job, given: dict[str, Any], target: Target | None, stop: Stop
+) -> int:
     """Start a job, and wait for its tasks unless that is not wanted."""
 
     def tell(task: StartedTask[Any], ids: Sequence[str]) -> None:
@@ -168,13 +170,13 @@ async def _start(client: AsyncStream, job: Job, given: dict[str, Any], target: T
             click.echo(f"Started {printable(task.task_id)} for {job.told(len(ids))}.", err=True)
 
     async with client:
-        started = await start(client, job, tell)
+        started = await start(client, job, tell, stop)
         if not given["wait"]:
             failed = complain_of_items(job, (task.result for task in started.tasks))
             return max(started.code, _codes.FAILED if failed else 0)
         if not started.tasks or started.code > _codes.SIGNAL:
             return started.code
-        return max(started.code, await _wait(client, job, started.tasks, given, target))
+        return max(started.code, await _wait(client, job, started.tasks, given, target, stop=stop))
 
 
 async def _wait(
@@ -183,22 +185,18 @@ async def _wait(
     tasks: Sequence[StartedTask[Any]],
     given: dict[str, Any],
     target: Target | None,
+    *,
+    stop: Stop,
 ) -> int:
     """Wait for tasks, say what came of them, and save what they exported."""
     outcomes: list[TaskOutcome[Any]] = []
 
-    def again(_: Sequence[str]) -> str:
-        ended = {
-            outcome.task_id for outcome in outcomes if outcome.task is not None and outcome.task.is_final
-        }
-        return hint(task for task in tasks if task.task_id not in ended)
-
     names = ("poll_interval", "timeout", "as_json", "quiet", "verbose")
-    options = WaitOptions(again=again, **{name: given[name] for name in names})
-    code = await wait_and_show(client, tasks, options, on_outcome=outcomes.append)
+    options = WaitOptions(again=hint, **{name: given[name] for name in names})
+    code = await wait_and_show(client, tasks, options, stop, on_outcome=outcomes.append)
     failed = complain_of_items(job, (outcome.result() for outcome in outcomes if outcome.ok))
     if failed:
         code = max(code, _codes.FAILED)
     if target is not None and code < _codes.SIGNAL:
-        code = max(code, await save(client, tasks, outcomes, target, quiet=given["quiet"]))
+        code = max(code, await save(client, tasks, outcomes, target, stop, quiet=given["quiet"]))
     return code

@@ -23,6 +23,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli import _codes
 from stream_tasks.cli._download import DownloadError, check_target, download
 from stream_tasks.cli._output import PipeConsole, complain, is_live, printable
+from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import StreamException
 from stream_tasks.models import StartedTask, TaskOutcome
 
@@ -65,13 +66,15 @@ async def save(
     tasks: Sequence[StartedTask[Any]],
     outcomes: Iterable[TaskOutcome[Any]],
     target: Target,
+    stop: Stop,
     *,
     quiet: bool,
 ) -> int:
     """Download the exports that have completed.
 
     Returns:
-        The code to exit with: 0, or 4 when one could not be saved, or 130 after Ctrl-C.
+        The code to exit with: 0, or 4 when one could not be saved, or 130 after Ctrl-C, 143 after
+        a SIGTERM.
     """
     urls = {str(outcome.task_id): outcome.result().url for outcome in outcomes if outcome.ok}
     code = 0
@@ -88,8 +91,8 @@ async def save(
             complain(error)
             code = _codes.ERROR
         except asyncio.CancelledError:
-            click.echo("\nInterrupted.", err=True)
-            code = _codes.SIGINT
+            click.echo(f"\n{stop.word}.", err=True)
+            code = stop.code
         else:
             if not quiet:
                 click.echo(printable(f"Saved {path} ({decimal(size)})."), err=True)
@@ -97,7 +100,7 @@ async def save(
         click.echo(
             printable(f"The export is still there: stream-tasks get {task_id} tells its link."), err=True
         )
-        if code == _codes.SIGINT:
+        if code > _codes.SIGNAL:
             break
     return code
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stream_tasks._http import auth, protocol
+from stream_tasks.cli import _signals
 from stream_tasks.cli._help import epilog
 
 if TYPE_CHECKING:
@@ -38,13 +39,21 @@ def serve(host: str, port: int) -> None:
     """Run a fake server until Ctrl-C."""
     from stream_tasks.testing import FakeStream  # noqa: PLC0415 - other commands begin sooner without
 
-    try:
-        asyncio.run(_serve(FakeStream(host=host, port=port)))
-    except KeyboardInterrupt:
-        click.echo("\nStopped.", err=True)
+    _signals.run(lambda _: _serve(FakeStream(host=host, port=port)))
 
 
 async def _serve(server: "FakeStream") -> None:
+    try:
+        await _listen(server)
+        click.echo(_introduction(server))
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        click.echo("\nStopped.", err=True)
+    finally:
+        await server.stop()
+
+
+async def _listen(server: "FakeStream") -> None:
     try:
         await server.start()
     except OSError as error:
@@ -55,11 +64,6 @@ async def _serve(server: "FakeStream") -> None:
         if error.errno == errno.EADDRINUSE:
             why += "; --port 0 takes a free one"
         raise click.UsageError(f"cannot listen there: {why}") from None
-    try:
-        click.echo(_introduction(server))
-        await asyncio.Event().wait()
-    finally:
-        await server.stop()
 
 
 def _introduction(server: "FakeStream") -> str:

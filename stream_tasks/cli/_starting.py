@@ -13,7 +13,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks.cli import _codes
 from stream_tasks.cli._output import complain, printable
-from stream_tasks.cli._signals import stoppable
+from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import StreamBatchException
 from stream_tasks.models import ItemResults, StartedTask
 
@@ -71,7 +71,7 @@ class Started:
 
 
 async def start(
-    client: AsyncStream, job: Job, tell: Callable[[StartedTask[Any], Sequence[str]], object]
+    client: AsyncStream, job: Job, tell: Callable[[StartedTask[Any], Sequence[str]], object], stop: Stop
 ) -> Started:
     """Start a job batch by batch; what cannot be started is said on stderr.
 
@@ -81,31 +81,34 @@ async def start(
         client: The client.
         job: What to start.
         tell: Called with each task and the ids that it is for, as soon as it is started.
+        stop: Which signal ends it.
     """
     done = Started()
     operation = getattr(client, job.operation)
     items = map(job.as_item, job.ids)
-    with stoppable() as stop:
-        try:
-            async for task in client.start_in_batches(operation, items, **job.options):
-                batch = job.ids[done.items : done.items + job.most]
-                done.tasks.append(task)
-                done.items += len(batch)
-                tell(task, batch)
-        except StreamBatchException as error:
-            complain(error)
-            done.code = _codes.ERROR
-            _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
-        except BrokenPipeError:
-            _name_unsent(job, done.items, 0)
-            raise
-        except asyncio.CancelledError:
-            click.echo(f"\n{stop.word}; tasks on the server go on.", err=True)
-            done.code = stop.code
-            # The next batch may have been under way.
-            _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
-            if done.tasks:
-                click.echo(hint(done.tasks), err=True)
+    try:
+        async for task in client.start_in_batches(operation, items, **job.options):
+            batch = job.ids[done.items : done.items + job.most]
+            done.tasks.append(task)
+            done.items += len(batch)
+            try:
+                await stop.write(tell, task, batch)
+            except BrokenPipeError:
+                _name_unsent(job, done.items, 0)
+                raise
+    except StreamBatchException as error:
+        complain(error)
+        done.code = _codes.ERROR
+        _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
+    except asyncio.CancelledError:
+        click.echo(f"\n{stop.word}; tasks on the server go on.", err=True)
+        done.code = stop.code
+        # The next batch may have been under way.
+        _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
+        # The others are still in the pipe of a reader that is stuck.
+        untold = done.tasks[-1:] if stop.is_stuck else done.tasks
+        if untold:
+            click.echo(hint(str(task.task_id) for task in untold), err=True)
     return done
 
 
@@ -120,9 +123,9 @@ def _name_unsent(job: Job, position: int, uncertain: int) -> None:
             click.echo("\n".join(map(printable, ids)), err=True)
 
 
-def hint(tasks: Iterable[StartedTask[Any]]) -> str:
+def hint(task_ids: Iterable[str]) -> str:
     """Tell how to go on waiting."""
-    command = shlex.join(["stream-tasks", "wait", *(str(task.task_id) for task in tasks)])
+    command = shlex.join(["stream-tasks", "wait", *task_ids])
     if len(command) > _LONGEST_HINT:
         command = "stream-tasks wait, with the ids that were started"
     return printable(f"To go on waiting:\n  {command}")

@@ -1,6 +1,5 @@
 """Tasks on the server: ``wait`` and ``get``."""
 
-import asyncio
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ import click
 
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
-from stream_tasks.cli import _options
+from stream_tasks.cli import _options, _signals
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._ids import read_ids, task_of, uses_stdin
 from stream_tasks.cli._journal import Journal
@@ -23,6 +22,7 @@ from stream_tasks.cli._options import (
     pace_options,
 )
 from stream_tasks.cli._output import printable, show_json
+from stream_tasks.cli._signals import Stop
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.models import Task
@@ -131,7 +131,7 @@ def wait(
             journal=None if journal is None else stack.enter_context(Journal(journal)),
             again=again,
         )
-        code = asyncio.run(_wait(client, tasks, options))
+        code = _signals.run(lambda stop: _wait(client, tasks, options, stop))
     ctx.exit(code)
 
 
@@ -150,7 +150,8 @@ def wait(
 @connection_options
 def get(task_id: str, **connection: Any) -> None:
     """Look at a task once, and print it."""
-    task = asyncio.run(_get(make_client(AsyncStream, **connection), task_id))
+    client = make_client(AsyncStream, **connection)
+    task = _signals.run(lambda _: _get(client, task_id))
     show_json(
         {
             "task_id": task.task_id,
@@ -190,9 +191,9 @@ def _without_secret(args: Iterable[str]) -> list[str]:
     return kept
 
 
-async def _wait(client: AsyncStream, tasks: list[str], options: WaitOptions) -> int:
+async def _wait(client: AsyncStream, tasks: list[str], options: WaitOptions, stop: Stop) -> int:
     async with client:
-        return await wait_and_show(client, tasks, options)
+        return await wait_and_show(client, tasks, options, stop)
 
 
 async def _get(client: AsyncStream, task_id: str) -> Task:

@@ -4,8 +4,8 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import click
@@ -19,7 +19,7 @@ from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._live import Lines, Nothing, Screen
 from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to_doctor, printable
 from stream_tasks.cli._results import Results
-from stream_tasks.cli._signals import stoppable
+from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import (
     StreamDecodeException,
     StreamTransportException,
@@ -48,7 +48,7 @@ class WaitOptions:
         quiet: Whether stderr is for errors only.
         verbose: Whether to print the server's stack traces of failed tasks.
         journal: Where to keep what ended, and to look up what ended before.
-        again: Makes the hint for going on later, of the ids that were not finished.
+        again: Makes the hint for going on later, of the ids that are worth another wait.
     """
 
     poll_interval: float = 1.0
@@ -66,6 +66,7 @@ async def wait_and_show(
     client: AsyncStream,
     tasks: Iterable[str | StartedTask[Any]],
     options: WaitOptions,
+    stop: Stop,
     *,
     on_outcome: Callable[[TaskOutcome[Any]], object] | None = None,
 ) -> int:
@@ -78,13 +79,14 @@ async def wait_and_show(
         client: The client to wait with; it stays open.
         tasks: Ids, or what starting operations returned; each id once.
         options: How to wait, and what to show.
+        stop: Which signal ends it.
         on_outcome: Called with each outcome as it comes, before it is printed.
 
     Returns:
         The code to exit with: 0 all completed, 1 one failed, 3 the time ran out, 4 one could not be asked
         for, whichever is highest; 130 after Ctrl-C, 143 after a SIGTERM.
     """
-    return await _Wait(client, list(tasks), options, on_outcome).run()
+    return await _Wait(client, list(tasks), options, stop, on_outcome).run()
 
 
 class _Wait:
@@ -95,6 +97,7 @@ class _Wait:
         client: AsyncStream,
         tasks: list[str | StartedTask[Any]],
         options: WaitOptions,
+        stop: Stop,
         on_outcome: Callable[[TaskOutcome[Any]], object] | None,
     ) -> None:
         ids = {_id_of(task): task for task in tasks}
@@ -103,6 +106,7 @@ class _Wait:
         self._tasks = [task for task in tasks if _id_of(task) not in known]
         self._client = client
         self._options = options
+        self._stop = stop
         self._on_outcome = on_outcome
         unfinished = [task_id for task_id in ids if task_id is not None and task_id not in known]
         self._board = Board(unfinished, options.timeout, len(tasks))
@@ -110,6 +114,8 @@ class _Wait:
         self._stopped_by: str | None = None
         self._code: int | None = None
         self._is_cut_off = False
+        self._ids = [task_id for task_id in ids if task_id is not None]
+        self._final: set[str | None] = set(known)
 
     async def run(self) -> int:
         """Wait, and report."""
@@ -121,18 +127,26 @@ class _Wait:
         if self._options.any_one and self._earlier:
             self._code = self._earlier[0].exit_code
         else:
-            await self._wait()
+            with self._stoppable():
+                await self._wait()
+        if not self._stop.is_stuck:
+            with self._stoppable():
+                await self._results.show(self._board, self._stop)
         return self._report()
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Take note of what ends the body before its time."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._stopped_by, self._code = self._stop.word, self._stop.code
 
     async def _wait(self) -> None:
         display = self._display()
-        with stoppable() as stop:
-            try:
-                with display:
-                    async with _beside(self._tick(display), self._results.print_lines()):
-                        await self._follow()
-            except asyncio.CancelledError:
-                self._stopped_by, self._code = stop.word, stop.code
+        with display:
+            async with _beside(self._tick(display), self._results.print_lines(self._stop)):
+                await self._follow()
 
     async def _follow(self) -> None:
         options = self._options
@@ -148,6 +162,8 @@ class _Wait:
                     self._on_outcome(outcome)
                 self._board.end(ending)
                 self._results.add(ending)
+                if outcome.task is not None and outcome.task.is_final:
+                    self._final.add(outcome.task_id)
                 if self._is_over(outcome, ending):
                     return
 
@@ -183,20 +199,20 @@ class _Wait:
 
     def _report(self) -> int:
         board, options = self._board, self._options
-        self._results.show(board)
         self._results.complain(board, verbose=options.verbose)
         unfinished = list(board.unfinished)
         if self._stopped_by == _REFUSAL:
             if unfinished:
                 click.echo(f"Not asked for: {len(unfinished):,} of {board.total:,} tasks.", err=True)
         elif self._stopped_by is not None:
-            click.echo(f"\n{self._stopped_by}; tasks on the server go on.", err=True)
+            still = "; tasks on the server go on" if unfinished else ""
+            click.echo(f"\n{self._stopped_by}{still}.", err=True)
             _name(board)
         if not options.quiet:
-            self._advise(unfinished)
+            self._advise()
         return self._results.worst if self._code is None else self._code
 
-    def _advise(self, unfinished: list[str]) -> None:
+    def _advise(self) -> None:
         options, counts = self._options, self._board.counts
         if self._results.is_cut and options.journal is None and counts["completed"]:
             click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
@@ -205,8 +221,10 @@ class _Wait:
         is_worth_it = counts["timed_out"] or (
             self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
         )
-        if options.again is not None and is_worth_it:
-            click.echo(options.again(unfinished), err=True)
+        # Nobody may have read how the others ended.
+        left = [task_id for task_id in self._ids if self._stop.is_stuck or task_id not in self._final]
+        if options.again is not None and is_worth_it and left:
+            click.echo(options.again(left), err=True)
 
 
 def _id_of(task: str | StartedTask[Any]) -> str | None:

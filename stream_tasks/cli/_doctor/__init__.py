@@ -6,7 +6,6 @@
 - ``answer``: what the answer says of the clock, the credentials and the quota (pure)
 """
 
-import asyncio
 import os
 import ssl
 import textwrap
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from stream_tasks._http import auth, protocol
-from stream_tasks.cli import _options
+from stream_tasks.cli import _options, _signals
 from stream_tasks.cli._doctor import answer, network, settings
 from stream_tasks.cli._doctor.finding import CHECKS, EXIT_CODES, Finding, skipped
 from stream_tasks.cli._doctor.settings import Setting
@@ -74,7 +73,7 @@ def doctor(context: click.Context, /, timeout: float, is_json: bool, **connectio
         if not is_json:
             _show(console, finding)
 
-    asyncio.run(_examine(tell, given, timeout))
+    _signals.run(lambda _: _examine(tell, given, timeout))
     failures = [finding.check for finding in findings if finding.state == "failed"]
     code = CHECKS[failures[0]].exit_code if failures else 0
     if is_json:
