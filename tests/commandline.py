@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import pyte
 import pytest
@@ -55,6 +56,17 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, server: FakeStream) -> None
     monkeypatch.setenv("TERM", "xterm-256color")
     for name in ("STREAM_REQUEST_TIMEOUT", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
+    # It hides what a buffer keeps after a write that failed.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+def full_disk() -> Iterator[BinaryIO]:
+    """Open a device that takes nothing."""
+    path = Path("/dev/full")
+    if not path.exists():
+        pytest.skip("there is no device that is always full")
+    with path.open("wb") as full:
+        yield full
 
 
 def run_here(capsys: pytest.CaptureFixture[str], *args: str) -> Ended:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import click
 import pytest
@@ -21,6 +21,7 @@ from commandline import (
     SECRET,
     Ended,
     end,
+    full_disk,
     on_terminal,
     plain,
     run_here,
@@ -40,6 +41,7 @@ Run: TypeAlias = Callable[..., Ended]
 
 server = pytest.fixture(serve)
 env = pytest.fixture(autouse=True)(set_environment)
+full = pytest.fixture(full_disk)
 
 
 @pytest.fixture
@@ -295,6 +297,64 @@ class TestDemo:
         process = start("demo", stdout=writer)
         os.close(writer)
         assert end(process) == (141, "", "")
+
+
+class TestFullDisk:
+    WHY = "Error: cannot write: No space left on device\n"
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "--help",
+            "wait --help",
+            "--version",
+            "get new",
+            "doctor",
+            "doctor --json",
+            "demo",
+            "serve --port 0",
+        ],
+    )
+    def test_stdout(self, server: FakeStream, full: BinaryIO, command: str) -> None:
+        """It says so in one line, and exits with 2."""
+        server.add_task("new")
+        assert end(start(*command.split(), stdout=full)) == (2, "", self.WHY)
+
+    @pytest.mark.parametrize("command", ["get nope", "get ..", "nosuch", "get"])
+    def test_stderr(self, full: BinaryIO, command: str) -> None:
+        """There is nothing left but the code."""
+        assert end(start(*command.split(), stderr=full)).code == 2
+        assert end(start(*command.split(), stdout=full, stderr=full)).code == 2
+        process = start(*command.split(), stderr=full, preexec_fn=functools.partial(os.close, 1))
+        assert end(process).code == 2
+
+    def test_stderr_of_a_wait(self, server: FakeStream, full: BinaryIO) -> None:
+        """A wait that cannot say what holds it up ends; a warning is worth no such thing."""
+        server.add_task("new", statuses=())
+        server.inject(Fault.status(503), task_id="new")
+        assert end(start("wait", "new", "--poll-interval", "0", stderr=full)).code == 0
+        server.inject(Fault.reset(), times=10_000)
+        assert end(start("wait", "new", "--poll-interval", "0", stderr=full)) == (2, "", "")
+
+    def test_wait(self, server: FakeStream, full: BinaryIO) -> None:
+        """A wait names what was not finished, and how to go on."""
+        server.add_task("new", statuses=())
+        server.add_task("slow", never=True)
+        server.inject(Fault.delay(0.1), task_id="new")
+        ended = end(start("wait", "new", "slow", stdout=full))
+        assert ended.code == 2
+        first, *_, not_finished, slow, _, hint, _ = ended.err.removeprefix("\n").splitlines()
+        assert first == self.WHY[:-1] + "; tasks on the server go on."
+        assert not_finished == "Not finished: 1 of 2 tasks."
+        assert slow.startswith("  slow  ")
+        assert hint == "  stream-tasks wait new slow"
+
+    def test_nothing_left(self, server: FakeStream, full: BinaryIO) -> None:
+        """A wait whose results could not be written is worth another one."""
+        server.add_task("new", statuses=())
+        ended = end(start("wait", "new", stdout=full))
+        assert ended.code == 2
+        assert ended.err.startswith(f"\n{self.WHY[:-1]}.\nTo go on:\n  stream-tasks wait new\n")
 
 
 class TestCommands:

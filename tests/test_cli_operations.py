@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import pytest
 from commandline import (
@@ -19,6 +19,7 @@ from commandline import (
     Ended,
     Terminal,
     end,
+    full_disk,
     on_terminal,
     plain,
     run_here,
@@ -59,6 +60,9 @@ def server() -> Iterator[FakeStream]:
 def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, server)
     monkeypatch.setattr(_download, "RETRIES", Backoff(0.05, 0.05))
+
+
+full = pytest.fixture(full_disk)
 
 
 @pytest.fixture
@@ -517,7 +521,7 @@ def test_ctrl_c_before_anything_was_started(server: FakeStream) -> None:
 
 
 def test_a_reader_that_has_gone(server: FakeStream, tmp_path: Path) -> None:
-    """Nothing more is started when nobody learns of it, and stderr says what was not."""
+    """Nothing more is started when nobody learns of it; stderr names the last task, and what was not."""
     path = listed(tmp_path / "users.txt", users(130))
     reader, writer = os.pipe()
     os.close(reader)
@@ -525,8 +529,30 @@ def test_a_reader_that_has_gone(server: FakeStream, tmp_path: Path) -> None:
     os.close(writer)
     ended = end(process)
     assert ended.code == 141
-    assert ended.err.splitlines() == ["# not started: 30 users", *users(130)[100:]]
+    hint, command, *unsent = ended.err.splitlines()
+    assert hint == "To go on waiting:"
+    assert re.fullmatch(r"  stream-tasks wait [\w-]{36}", command)
+    assert unsent == ["# not started: 30 users", *users(130)[100:]]
     assert len(starts(server)) == 1
+
+
+def test_a_full_disk(server: FakeStream, full: BinaryIO) -> None:
+    """The task whose id could not be written is named on stderr, as is one whose result could not be."""
+    hint = r"To go on waiting:\n  stream-tasks wait [\w-]{36}\n"
+    why = "Error: cannot write: No space left on device"
+    ended = end(start("deactivate-users", "jane", "--yes", "--no-wait", stdout=full))
+    assert ended.code == 2
+    assert re.fullmatch(f"{hint}{why}\n", ended.err)
+    ended = end(start("deactivate-users", "jane", "--yes", stdout=full))
+    assert ended.code == 2
+    assert re.fullmatch(rf"Started [\w-]{{36}} for 1 user\.\n\n{why}\.\n{hint}", ended.err)
+    assert end(start("deactivate-users", "jane", "--yes", stderr=full)) == (2, "", "")
+
+
+def test_a_full_disk_and_no_task(server: FakeStream, full: BinaryIO) -> None:
+    """What was done at once needs no hint."""
+    ended = end(start("delete-channels", "a:b", "--yes", "--no-wait", "--json", stdout=full))
+    assert (ended.code, ended.err) == (2, "Error: cannot write: No space left on device\n")
 
 
 def test_a_reader_that_is_stuck(server: FakeStream, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._operations import operations
-from stream_tasks.cli._output import complain, point_to_doctor
+from stream_tasks.cli._output import complain, point_to_doctor, printable
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._signals import deafen
 from stream_tasks.cli._wait import get, wait
@@ -40,15 +40,18 @@ class _Commands(click.Group):
     # click catches broken pipes and Ctrl-C in `main`, around the other two, and exits with 1 for them.
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        with _interruptible():
-            return super().main(*args, **kwargs)
+        try:
+            with _unwritable_or_interrupted():
+                return super().main(*args, **kwargs)
+        finally:
+            _drop_unwritable()
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _interruptible():
+        with _unwritable_or_interrupted():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _interruptible():
+        with _unwritable_or_interrupted():
             try:
                 return super().invoke(ctx)
             except StreamException as error:
@@ -59,8 +62,8 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Exit on Ctrl-C, and when the reader of stdout or stderr has gone."""
+def _unwritable_or_interrupted() -> Iterator[None]:
+    """Exit on Ctrl-C, and when stdout or stderr cannot be written."""
     try:
         yield
     except KeyboardInterrupt:
@@ -69,9 +72,21 @@ def _interruptible() -> Iterator[None]:
             click.echo("\nInterrupted.", err=True)
         sys.exit(_codes.SIGINT)
     except BrokenPipeError:
-        # What is still buffered would fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_codes.SIGPIPE)
+    except OSError as error:
+        with suppress(OSError):
+            click.echo(f"Error: cannot write: {printable(error.strerror or str(error))}", err=True)
+        sys.exit(_codes.USAGE)
+
+
+def _drop_unwritable() -> None:
+    """Drop what could not be written: still buffered, it would fail again when the interpreter ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @click.group(

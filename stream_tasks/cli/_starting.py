@@ -93,7 +93,10 @@ async def start(
             done.items += len(batch)
             try:
                 await stop.write(tell, task, batch)
-            except BrokenPipeError:
+            except OSError:
+                # Nobody was told of this one.
+                if task.task_id is not None:
+                    click.echo(hint([task.task_id]), err=True)
                 _name_unsent(job, done.items, 0)
                 raise
     except StreamBatchException as error:

@@ -82,7 +82,7 @@ class _Remembering(click.Command):
         exit_codes={
             0: "completed; with --any, the first to end did",
             1: "one failed",
-            2: "wrong usage, no credentials, or a file that cannot be used",
+            2: "wrong usage, no credentials, or a file or stdout that cannot be used",
             3: "the time ran out; a task may still be running",
             4: "one could not be asked for, or the server refuses the credentials",
             130: "interrupted by Ctrl-C",

@@ -72,8 +72,8 @@ async def wait_and_show(
 ) -> int:
     """Wait for tasks; show on stderr how far they are, and on stdout what came of them.
 
-    Ctrl-C, a SIGTERM or any other cancellation ends the wait, not the program: what was not finished is
-    printed, and the code returned.
+    Ctrl-C, a SIGTERM or any other cancellation ends the wait, not the program, and so does a full disk: what
+    was not finished is printed, and the code returned.
 
     Args:
         client: The client to wait with; it stays open.
@@ -84,7 +84,8 @@ async def wait_and_show(
 
     Returns:
         The code to exit with: 0 all completed, 1 one failed, 3 the time ran out, 4 one could not be asked
-        for, whichever is highest; 130 after Ctrl-C, 143 after a SIGTERM.
+        for, whichever is highest; 2 when stdout cannot be written; 130 after Ctrl-C, 143
+        after a SIGTERM.
     """
     return await _Wait(client, list(tasks), options, stop, on_outcome).run()
 
@@ -114,6 +115,7 @@ class _Wait:
         self._stopped_by: str | None = None
         self._code: int | None = None
         self._is_cut_off = False
+        self._is_unwritable = False
         self._ids = [task_id for task_id in ids if task_id is not None]
         self._final: set[str | None] = set(known)
 
@@ -141,6 +143,12 @@ class _Wait:
             yield
         except asyncio.CancelledError:
             self._stopped_by, self._code = self._stop.word, self._stop.code
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._is_unwritable = True
+            why = printable(error.strerror or str(error))
+            self._stopped_by, self._code = f"Error: cannot write: {why}", _codes.USAGE
 
     async def _wait(self) -> None:
         display = self._display()
@@ -222,7 +230,8 @@ class _Wait:
             self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
         )
         # Nobody may have read how the others ended.
-        left = [task_id for task_id in self._ids if self._stop.is_stuck or task_id not in self._final]
+        is_unread = self._stop.is_stuck or self._is_unwritable
+        left = [task_id for task_id in self._ids if is_unread or task_id not in self._final]
         if options.again is not None and is_worth_it and left:
             click.echo(options.again(left), err=True)
 
