@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 
 from stream_tasks.cli import _journal
 from stream_tasks.cli._endings import Ending
-from stream_tasks.cli._journal import Journal
-from stream_tasks.testing import FakeStream, TaskFailure
+from stream_tasks.cli._journal import Journal, JournalError
+from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 Run: TypeAlias = Callable[..., Ended]
 
@@ -153,17 +154,51 @@ class TestCommand:
         ended = run_here(capsys, "wait", "a", "--journal", name)
         assert (ended.code, f"'--journal': {name}: " in ended.err) == (2, True)
 
-    def test_full_disk(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A journal that cannot be written ends the wait with 2: what it promised would not hold."""
+    def test_full_disk(
+        self, run: Run, server: FakeStream, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A journal that cannot be written ends the wait with 2, and all that is known is told."""
         server.add_task("a", statuses=())
+        server.add_task("b", statuses=())
+        server.add_task("c", never=True)
+        server.inject(Fault.delay(0.1), task_id="b")
+        written: list[bytes] = []
+        write = os.write
 
-        def write(file: int, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        def write_once(file: int, data: bytes) -> int:
+            if written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(data)
+            return write(file, data)
 
-        monkeypatch.setattr(os, "write", write)
-        ended = run("a")
-        assert (ended.code, ended.out) == (2, "")
-        assert "No space left on device" in ended.err
+        monkeypatch.setattr(os, "write", write_once)
+        ended = run("a", "b", "c")
+        assert (ended.code, ids_in(ended.out)) == (2, ["a", "b"])
+        assert ids_in(path.read_text()) == ["a"]
+        assert re.fullmatch(
+            rf"\nError: the journal cannot be written: {path}: No space left on device; "
+            r"tasks on the server go on\.\nNot finished: 1 of 3 tasks\.\n  c  \w+\n"
+            rf"To go on:\n  stream-tasks wait --journal {path} a b c\n",
+            ended.err,
+        )
+
+    def test_failing_disk(
+        self, run: Run, server: FakeStream, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that fails later ends the wait, too."""
+        server.add_task("a", statuses=())
+        server.add_task("b", never=True)
+        failing = iter([OSError(errno.EIO, "Input/output error")])
+
+        def fail(_: int) -> None:
+            for error in failing:
+                raise error
+
+        monkeypatch.setattr(os, "fsync", fail)
+        ended = run("a", "b")
+        assert (ended.code, ids_in(ended.out)) == (2, ["a"])
+        assert f"\nError: the journal cannot be written: {path}: Input/output error; tasks " in ended.err
+        assert "\nNot finished: 1 of 2 tasks.\n" in ended.err
 
 
 ENDINGS = [
@@ -272,7 +307,7 @@ class TestJournal:
         journal = Journal(str(path))
         journal.add(ENDINGS[0])
         monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(click.UsageError, match="Input/output error"), journal:
+        with pytest.raises(JournalError, match="Input/output error"), journal:
             pass
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.write(journal._file.fileno() if not journal._file.closed else -1, b"")

@@ -13,7 +13,9 @@ from typing import BinaryIO, Final, Self
 
 import click
 
+from stream_tasks.cli import _codes
 from stream_tasks.cli._endings import Ending
+from stream_tasks.cli._output import printable
 
 if sys.platform == "win32":  # pragma: no cover - Windows has another lock
     import msvcrt
@@ -27,12 +29,21 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "JournalError"]
 
 SYNC_EVERY: Final = 1.0
 """A crash of the machine loses so many seconds at the most; a crash of the process loses nothing."""
 
 _BEGINNING: Final = b'{"task_id": "'
+
+
+class JournalError(click.ClickException):
+    """Raised when a journal that was opened cannot be written any more."""
+
+    exit_code = _codes.USAGE
+
+    def __init__(self, path: str, error: OSError) -> None:
+        super().__init__(printable(f"the journal cannot be written: {path}: {error.strerror}"))
 
 
 class Journal:
@@ -79,7 +90,7 @@ class Journal:
         """Write one down, if there is nothing left to ask.
 
         Raises:
-            click.UsageError: The file cannot be written.
+            JournalError: The file cannot be written.
         """
         if not ending.is_final or ending.task_id is None:
             return
@@ -89,21 +100,21 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._file.fileno(), rest) :]
         except OSError as error:
-            raise self._unusable(error.strerror) from None
+            raise JournalError(self._path, error) from None
         self._is_synced = False
 
     def sync(self, *, at_once: bool = False) -> None:
         """Have the system put on the disk what was added, unless that was done a moment ago.
 
         Raises:
-            click.UsageError: The disk failed.
+            JournalError: The disk failed.
         """
         if self._is_synced or (time.monotonic() < self._synced_at + SYNC_EVERY and not at_once):
             return
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise self._unusable(error.strerror) from None
+            raise JournalError(self._path, error) from None
         self._is_synced = True
         self._synced_at = time.monotonic()
 

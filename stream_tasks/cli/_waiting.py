@@ -15,7 +15,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli import _codes
 from stream_tasks.cli._board import Board
 from stream_tasks.cli._endings import Ending, concerns_all
-from stream_tasks.cli._journal import Journal
+from stream_tasks.cli._journal import Journal, JournalError
 from stream_tasks.cli._live import Lines, Nothing, Screen
 from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to_doctor, printable
 from stream_tasks.cli._results import Results
@@ -84,7 +84,7 @@ async def wait_and_show(
 
     Returns:
         The code to exit with: 0 all completed, 1 one failed, 3 the time ran out, 4 one could not be asked
-        for, whichever is highest; 2 when stdout cannot be written; 130 after Ctrl-C, 143
+        for, whichever is highest; 2 when stdout or the journal cannot be written; 130 after Ctrl-C, 143
         after a SIGTERM.
     """
     return await _Wait(client, list(tasks), options, stop, on_outcome).run()
@@ -143,6 +143,8 @@ class _Wait:
             yield
         except asyncio.CancelledError:
             self._stopped_by, self._code = self._stop.word, self._stop.code
+        except JournalError as error:
+            self._stopped_by, self._code = f"Error: {error.message}", error.exit_code
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -164,14 +166,17 @@ class _Wait:
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 ending = Ending.of(outcome)
-                if options.journal is not None:
-                    options.journal.add(ending)
-                if self._on_outcome is not None:
-                    self._on_outcome(outcome)
-                self._board.end(ending)
-                self._results.add(ending)
-                if outcome.task is not None and outcome.task.is_final:
-                    self._final.add(outcome.task_id)
+                try:
+                    if options.journal is not None:
+                        options.journal.add(ending)
+                finally:
+                    # Also what could not be written down is known.
+                    if self._on_outcome is not None:
+                        self._on_outcome(outcome)
+                    self._board.end(ending)
+                    self._results.add(ending)
+                    if outcome.task is not None and outcome.task.is_final:
+                        self._final.add(outcome.task_id)
                 if self._is_over(outcome, ending):
                     return
 
