@@ -512,16 +512,17 @@ class AsyncStream:
         check_callback("on_update", on_update)
         started = _running_loop().time()
         outcomes: dict[str | int, TaskOutcome[Any] | None] = {}
-        at_once: dict[int, TaskOutcome[Any]] = {}
+        at_once: list[TaskOutcome[Any]] = []
         waiting: dict[str, str | StartedTask[Any]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
             task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
-                outcomes[number] = at_once[number] = outcome_at_once(cast("StartedTask[Any]", task))
+                at_once.append(outcome_at_once(cast("StartedTask[Any]", task)))
+                outcomes[number] = at_once[-1]
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
                 outcomes[task_id] = None
-        for outcome in at_once.values():
+        for outcome in at_once:
             await _tell(on_outcome, outcome)
         race = self._race(_each(waiting.values()), backoff, timeout, on_update=on_update, started=started)
         async with aclosing(race) as ended:

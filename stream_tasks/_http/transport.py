@@ -171,8 +171,8 @@ class Transport:
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
-        is_look = method == "GET" and body is None
-        options = self._options if is_look and self._may_be_stale else self._options_for(method, body)
+        is_plain = method == "GET" and body is None and self._may_be_stale
+        options = self._options if is_plain else self._options_for(method, body)
         begun = self._loop.time()
         timeout = (
             self._timeout

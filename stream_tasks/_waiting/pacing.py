@@ -102,7 +102,13 @@ class Unpaced:
 
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
-        self.in_flight = 0
+        # When polls in flight went out; of those that come back, the first is taken to be the first.
+        self._out: deque[float] = deque()
+
+    @property
+    def in_flight(self) -> int:
+        """How many polls are out."""
+        return len(self._out)
 
     def next_at(self, now: float) -> float:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
@@ -115,27 +121,26 @@ class Unpaced:
 
     def sent(self, now: float) -> None:
         """Note that a poll goes out."""
-        del now
-        self.in_flight += 1
+        self._out.append(now)
 
     def dropped(self) -> None:
         """Note that a poll was given up."""
-        self.in_flight -= 1
+        self._out.popleft()
 
     def answered(self, now: float, quota: RateLimit | None) -> None:
         """Note that a poll was answered."""
         del now, quota
-        self.in_flight -= 1
+        self._out.popleft()
 
     def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
         """Note that the server asked to come later, in so many seconds if it said."""
         del now, quota, retry_after
-        self.in_flight -= 1
+        self._out.popleft()
 
     def failed(self, now: float) -> None:
         """Note that a poll brought no usable answer."""
         del now
-        self.in_flight -= 1
+        self._out.popleft()
 
 
 class Pacer(Unpaced):
@@ -160,16 +165,14 @@ class Pacer(Unpaced):
         self._rate = 0.0
         self._second_end = -math.inf
         self._answers = self._answers_before = 0
-        # When polls in flight went out; of those that come back, the first is taken to be the first.
-        self._out: deque[float] = deque()
 
     def next_at(self, now: float) -> float:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
-        at = now
-        if self.in_flight >= self._allowed:
-            if self.in_flight >= self.max_in_flight:
+        at, out = now, self._out
+        if len(out) >= self._allowed:
+            if len(out) >= self.max_in_flight:
                 return math.inf
-            at = max(now, self._out[self.in_flight - self._allowed] + SILENT)
+            at = max(now, out[len(out) - self._allowed] + SILENT)
         if self._hold_until > at or self._probe_at > at:
             at = max(self._hold_until, self._probe_at)
         if not self._quota:
@@ -201,7 +204,6 @@ class Pacer(Unpaced):
 
     def sent(self, now: float) -> None:
         """Note that a poll goes out."""
-        self.in_flight += 1
         self._out.append(now)
         if self._quota:
             # A poll that was late does not make the next one early, but for what timers lack.
@@ -216,14 +218,8 @@ class Pacer(Unpaced):
             # Those that are still out count as if they had failed.
             self._probe_at = now + PROBES.delay(self._failures - OUTAGE + self.in_flight)
 
-    def dropped(self) -> None:
-        """Note that a poll was given up."""
-        self.in_flight -= 1
-        self._out.popleft()
-
     def answered(self, now: float, quota: RateLimit | None) -> None:
         """Note that a poll was answered."""
-        self.in_flight -= 1
         self._out.popleft()
         self.learn(now, quota)
         if not self._quota:
@@ -241,7 +237,6 @@ class Pacer(Unpaced):
 
     def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
         """Note that the server asked to come later, in so many seconds if it said."""
-        self.in_flight -= 1
         self._out.popleft()
         self.learn(now, quota)
         self._failures = 0
@@ -268,7 +263,6 @@ class Pacer(Unpaced):
 
     def failed(self, now: float) -> None:
         """Note that a poll brought no usable answer."""
-        self.in_flight -= 1
         self._out.popleft()
         self._failures += 1
         if self._failures >= OUTAGE:
