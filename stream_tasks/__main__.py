@@ -13,7 +13,6 @@ def main() -> None:
     """Run the command line, or say in one line what to install for it."""
     try:
         from stream_tasks.cli import main as run  # noqa: PLC0415 - what it needs may be missing
-        from stream_tasks.cli._output import prepare  # noqa: PLC0415 - likewise
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
@@ -22,7 +21,6 @@ def main() -> None:
     except KeyboardInterrupt:  # the imports take a moment, and nothing has begun yet
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would be a traceback after all
         raise SystemExit(_INTERRUPTED) from None
-    prepare()
     run()
 
 

@@ -16,7 +16,7 @@ from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._operations import operations
-from stream_tasks.cli._output import complain, point_to_doctor, printable
+from stream_tasks.cli._output import complain, point_to_doctor, prepare, unwritable
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._signals import deafen
 from stream_tasks.cli._wait import get, wait
@@ -75,7 +75,7 @@ def _unwritable_or_interrupted() -> Iterator[None]:
         sys.exit(_codes.SIGPIPE)
     except OSError as error:
         with suppress(OSError):
-            click.echo(f"Error: cannot write: {printable(error.strerror or str(error))}", err=True)
+            click.echo(unwritable(error), err=True)
         sys.exit(_codes.USAGE)
 
 
@@ -112,6 +112,7 @@ for _command in (completion, demo, doctor, get, *operations(), serve, wait):
 
 def main() -> None:
     """Run the command line; ends the process."""
+    prepare()
     try:
         commands(prog_name="stream-tasks")
     finally:

@@ -22,6 +22,7 @@ __all__ = [
     "prepare",
     "printable",
     "show_json",
+    "unwritable",
 ]
 
 _MINUTE = 60
@@ -73,6 +74,11 @@ def show_json(value: Any) -> None:
 def complain(error: StreamException) -> None:
     """Print an error on stderr."""
     click.echo(f"Error: {printable(str(error))}", err=True)
+
+
+def unwritable(error: OSError) -> str:
+    """Say that stdout or stderr cannot be written."""
+    return f"Error: cannot write: {printable(error.strerror or str(error))}"
 
 
 def point_to_doctor() -> None:

@@ -17,7 +17,14 @@ from stream_tasks.cli._board import Board
 from stream_tasks.cli._endings import Ending, concerns_all
 from stream_tasks.cli._journal import Journal, JournalError
 from stream_tasks.cli._live import Lines, Nothing, Screen
-from stream_tasks.cli._output import PipeConsole, is_live, is_terminal, point_to_doctor, printable
+from stream_tasks.cli._output import (
+    PipeConsole,
+    is_live,
+    is_terminal,
+    point_to_doctor,
+    printable,
+    unwritable,
+)
 from stream_tasks.cli._results import Results
 from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import (
@@ -109,14 +116,14 @@ class _Wait:
         self._options = options
         self._stop = stop
         self._on_outcome = on_outcome
-        unfinished = [task_id for task_id in ids if task_id is not None and task_id not in known]
+        self._ids = [task_id for task_id in ids if task_id is not None]
+        unfinished = [task_id for task_id in self._ids if task_id not in known]
         self._board = Board(unfinished, options.timeout, len(tasks))
         self._results = Results(map(str, ids), len(tasks), as_json=options.as_json, any_one=options.any_one)
         self._stopped_by: str | None = None
         self._code: int | None = None
         self._is_cut_off = False
         self._is_unwritable = False
-        self._ids = [task_id for task_id in ids if task_id is not None]
         self._final: set[str | None] = set(known)
 
     async def run(self) -> int:
@@ -149,8 +156,7 @@ class _Wait:
             raise
         except OSError as error:
             self._is_unwritable = True
-            why = printable(error.strerror or str(error))
-            self._stopped_by, self._code = f"Error: cannot write: {why}", _codes.USAGE
+            self._stopped_by, self._code = unwritable(error), _codes.USAGE
 
     async def _wait(self) -> None:
         display = self._display()
