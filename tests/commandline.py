@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -22,6 +23,10 @@ termios = pytest.importorskip("termios", reason="terminals are tested where ther
 pty = pytest.importorskip("pty", reason="terminals are tested where there are ptys")
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
+SIGNALS = [  # the code to exit with for each, and the word for it
+    pytest.param(signal.SIGINT, 130, "Interrupted", id="SIGINT"),
+    pytest.param(signal.SIGTERM, 143, "Terminated", id="SIGTERM"),
+]
 PATIENCE = 50.0  # seconds, on the busiest of machines
 # A background job starts with Ctrl-C ignored, and so would its children.
 PROGRAM = """

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeAlias
 import pytest
 from commandline import (
     SECRET,
+    SIGNALS,
     Ended,
     Terminal,
     end,
@@ -478,10 +479,7 @@ def test_a_hint_that_would_fill_the_screen(run: Run, server: FakeStream) -> None
     assert ended.err.endswith("To go on waiting:\n  stream-tasks wait, with the ids that were started\n")
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
-)
+@pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
 def test_signals_while_starting(
     server: FakeStream, tmp_path: Path, number: int, code: int, word: str
 ) -> None:
@@ -708,10 +706,7 @@ def test_progress_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path
     assert path.read_bytes() == files.content
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "word"),
-    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
-)
+@pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
 def test_signals_while_downloading(
     exports: FakeStream, files: FileServer, tmp_path: Path, *, number: int, code: int, word: str
 ) -> None:

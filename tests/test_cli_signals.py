@@ -13,18 +13,13 @@ from typing import TypeAlias
 
 import click
 import pytest
-from commandline import PROGRAM, Ended, end, pty, run_here, serve, set_environment, start, until
+from commandline import PROGRAM, SIGNALS, Ended, end, pty, run_here, serve, set_environment, start, until
 
 from stream_tasks.cli import _signals, _wait
 from stream_tasks.cli._signals import Stop
 from stream_tasks.testing import FakeStream, Fault
 
 Run: TypeAlias = Callable[..., Ended]
-
-SIGNALS = [
-    pytest.param(signal.SIGINT, 130, "Interrupted", id="SIGINT"),
-    pytest.param(signal.SIGTERM, 143, "Terminated", id="SIGTERM"),
-]
 
 server = pytest.fixture(serve)
 env = pytest.fixture(autouse=True)(set_environment)

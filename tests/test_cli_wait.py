@@ -21,6 +21,7 @@ import click
 import pytest
 from commandline import (
     SECRET,
+    SIGNALS,
     Ended,
     Terminal,
     end,
@@ -306,10 +307,7 @@ class TestLines:
         assert "the body is not JSON" in ended.err
         assert "stream-tasks doctor looks for the cause.\n" in ended.err
 
-    @pytest.mark.parametrize(
-        ("number", "code", "word"),
-        [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
-    )
+    @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
     def test_signals(self, server: FakeStream, number: int, code: int, word: str) -> None:
         """Ctrl-C and SIGTERM end the wait; all that was not finished is named, and how to go on."""
         add(server, "done")
@@ -340,10 +338,7 @@ class TestLines:
         ended = end(process)
         assert ended.code in (0, 130)
 
-    @pytest.mark.parametrize(
-        ("number", "code", "word"),
-        [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")],
-    )
+    @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
     def test_stuck_reader(self, server: FakeStream, number: int, code: int, word: str) -> None:
         """A signal does not wait for a reader that takes nothing; what was not finished is told."""
         add(server, "large", result={"long": "x" * 1_000_000})
