@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import ssl
 from contextlib import aclosing, suppress
 
@@ -417,6 +418,22 @@ async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
     await orphan
     assert not script.polls
     assert engine._pacer.in_flight == 0
+
+
+async def test_nobody_looks_for_a_wait_that_has_ended_and_not_left_yet() -> None:
+    """What was planned for it is dropped when it is due."""
+    script = Script("running")
+    engine = poller(script)
+    mine = waiter(engine)
+    watch = engine.join(mine)
+    engine._plan(watch)
+    mine.finish()
+    engine._release()
+    assert engine._due.next_due() == math.inf
+    assert not watch.is_polling
+    assert engine.leave(mine) is None
+    assert not script.polls
+    assert timers_left() == 0
 
 
 async def test_thousands_of_waits_begin_some_at_a_time() -> None:
