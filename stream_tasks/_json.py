@@ -35,6 +35,8 @@ __all__ = ["dumps", "loads", "prepare", "structure", "structure_task"]
 
 T = TypeVar("T")
 
+_decode = json.JSONDecoder().decode
+
 _EXACT = 4 * 10**18  # nanoseconds: the year 2096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(
@@ -51,7 +53,7 @@ def loads(body: bytes) -> Any:
         StreamDecodeException: The body is not JSON.
     """
     try:
-        return json.loads(body.decode())
+        return _decode(body.decode())
     except (ValueError, RecursionError) as exc:
         raise StreamDecodeException(f"the body is not JSON: {exc}", body=_shown(body)) from exc
 
