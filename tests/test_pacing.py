@@ -721,6 +721,39 @@ def test_a_few_polls_that_hang_hold_up_no_others() -> None:
     assert took < 31.5
 
 
+def test_polls_that_hang_in_all_places_hold_up_nobody_for_long() -> None:
+    """A server swallows what it is asked for 5 s: no wait is lost, long before those polls would time out."""
+    server = Away(Hang(30), 5.5, 10.5, duration=12.0)
+    outcomes, took = wait_for_all(server, 1_000, 20.0)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert took < 18
+    assert len(server.missed) <= PLACES + 5
+
+
+@pytest.mark.parametrize("pacing", [True, False])
+def test_a_server_that_is_only_slow_gets_to_answer(pacing: bool) -> None:
+    """Though others wait for a place, hardly a poll is given up."""
+    server = ByTime(lambda _: 0.0, latency=8.0)
+    given_up: list[str] = []
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        try:
+            return await server(task_id, limit)
+        except asyncio.CancelledError:
+            given_up.append(task_id)
+            raise
+
+    async def main() -> None:
+        client = ScriptedStream(fetch, max_connections=10, pacing=pacing)
+        outcomes = await client.wait_for_tasks(map(str, range(100)), timeout=None)
+        assert all(outcome.ok for outcome in outcomes.values())
+        assert_rests(client.engine)
+
+    in_virtual_time(main())
+    assert len(given_up) <= 2
+    assert server.most_in_flight == 10
+
+
 def test_ten_thousand_waits_start_with_a_few_polls() -> None:
     """Never more in flight than there are places."""
     server = ByTime(lambda _: 3.0, latency=0.05)

@@ -435,7 +435,7 @@ async def _play(seed: int) -> None:
 
     class Moody(ByTime):
         async def __call__(self, task_id: str, limit: float) -> Any:
-            self.latency = chance.choice([0.0, 0.0, 0.1, 0.5, 1.0])
+            self.latency = chance.choice([0.0, 0.0, 0.1, 0.5, 1.0, 7.0])
             if self.latency > limit:
                 await asyncio.sleep(limit)
                 raise StreamTransportException("timeout")

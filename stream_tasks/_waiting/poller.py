@@ -3,7 +3,7 @@
 Waits are entries in a queue, not timers and tasks: what is due longest is polled first, as soon as
 the pacer lets it. A poll runs in an asyncio task of its own, but for the first look of a lone wait,
 which its caller makes itself: that saves a task and two turns of the loop for the many tasks that
-have ended by then.
+have ended by then. Where all places are taken and others are due, a poll that hangs is given up.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ OVERDUE: Final = 0.05
 STALLED: Final = 1.0
 """A poll without an answer for so many seconds, and twice as long as the one before, will have none."""
 
+PATIENCE: Final = 5.0
+"""Who has had no answer for so many seconds gives way where all places are taken; then twice as many."""
+
+PATIENT: Final = 4
+"""Where answers come slowly, as many times as long as the last one took."""
+
 TIMERS: Final = 0.002
 """Timers may be early by so many seconds: uvloop's count whole milliseconds."""
 
@@ -82,6 +88,9 @@ class Poller:
         self._request_timeout = request_timeout
         self._loop = asyncio.get_running_loop()
         self._watches: dict[str, Watch] = {}
+        # Polls in tasks of their own, the one that is out longest first.
+        self._out: dict[Watch, asyncio.Task[None]] = {}
+        self._patience = PATIENCE
         self._due: DueQueue[Watch] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -305,7 +314,7 @@ class Poller:
         """Set the one timer to when the next poll can go out."""
         at = self._due.next_due()
         if at < math.inf:
-            at = max(at, self._pacer.next_at(self._loop.time()))
+            at = max(at, self._free_at(self._loop.time()))
         if self._timer is not None:
             if self._timer_at <= at < math.inf:
                 return
@@ -314,6 +323,13 @@ class Poller:
         if at < math.inf:
             # uvloop's handles do not all know when they are due.
             self._timer, self._timer_at = self._loop.call_at(at, self._on_timer), at
+
+    def _free_at(self, now: float) -> float:
+        """Return when the next poll can go out, be it in place of one that hangs."""
+        at = self._pacer.next_at(now)
+        if at == math.inf and self._out:
+            at = next(iter(self._out)).sent_at + self._patience
+        return at
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -332,8 +348,17 @@ class Poller:
             watch.has_begun = False
             poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
             # An eager task that met no obstacle has ended.
-            watch.poll = poll if watch.is_polling else None
+            if watch.is_polling:
+                watch.poll = poll
+                self._out[watch] = poll
+        if self._due.next_due() <= now and self._free_at(now) <= now:
+            self._give_up(next(iter(self._out)))
         self._arm()
+
+    def _give_up(self, watch: Watch) -> None:
+        """End a poll that hangs: others want its place, and may have more luck."""
+        self._out.pop(watch).cancel()
+        self._patience *= 2
 
     def _begin(self, watch: Watch, now: float) -> None:
         watch.is_polling = True
@@ -352,6 +377,14 @@ class Poller:
                 answer = await self._fetch(watch.task_id, limit)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
+        except asyncio.CancelledError:
+            if watch.poll is None or watch in self._out:
+                raise
+            # Given up.
+            waited = self._loop.time() - watch.sent_at
+            answer = StreamTransportException(
+                TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s, while others waited for its place"
+            )
         finally:
             self._settle(watch, answer, limit)
 
@@ -363,6 +396,7 @@ class Poller:
             self._begun = 0
         watch.is_polling = False
         watch.poll = None
+        self._out.pop(watch, None)
         try:
             if answer is None:
                 self._pacer.dropped()
@@ -394,6 +428,7 @@ class Poller:
                 self._log.failed(watch, answer, now)
             return
         task, quota = answer
+        self._patience = max(PATIENCE, PATIENT * watch.took)
         self._pacer.answered(now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
             self._log.answered(task, now)
