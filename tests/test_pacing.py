@@ -722,11 +722,11 @@ def test_a_few_polls_that_hang_hold_up_no_others() -> None:
 
 
 def test_polls_that_hang_in_all_places_hold_up_nobody_for_long() -> None:
-    """A server swallows what it is asked for 5 s: no wait is lost, long before those polls would time out."""
+    """A server swallows what it is asked for 5 s: the waits go on long before those polls would time out."""
     server = Away(Hang(30), 5.5, 10.5, duration=12.0)
     outcomes, took = wait_for_all(server, 1_000, 20.0)
     assert all(outcome.ok for outcome in outcomes.values())
-    assert took < 18
+    assert took < 13
     assert len(server.missed) <= PLACES + 5
 
 

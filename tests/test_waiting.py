@@ -487,6 +487,14 @@ async def test_an_answer_that_is_lost_is_asked_for_again(
     assert timers_left() == 0
 
 
+async def test_a_request_that_hung_is_followed_by_looks_as_before() -> None:
+    """That it took half a minute does not say that answers do."""
+    server = Loses(1, "running", "running", "running", "completed")
+    engine = poller(server)
+    await engine.wait(waiter(engine, 1.0, 100.0))
+    assert server.script.gaps == [31.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize(("timeout", "takes"), [(10.0, 5.5), (6.0, 3.0), (4.0, 2.9)])
 async def test_a_slow_answer_is_not_the_last_one(timeout: float, takes: float) -> None:
     """What a look that began long before the deadline tells is old."""

@@ -51,7 +51,10 @@ STALLED: Final = 1.0
 """A poll without an answer for so many seconds, and twice as long as the one before, will have none."""
 
 PATIENCE: Final = 5.0
-"""Who has had no answer for so many seconds gives way where all places are taken; then twice as many."""
+"""Who has had no answer for so many seconds gives way where all places are taken."""
+
+MORE_PATIENT: Final = 1.5
+"""By so much that grows with each that gave way, until there is an answer: the server may only be slow."""
 
 PATIENT: Final = 4
 """Where answers come slowly, as many times as long as the last one took."""
@@ -357,11 +360,13 @@ class Poller:
 
     def _give_up(self, watch: Watch) -> None:
         """End a poll that hangs: others want its place, and may have more luck."""
+        watch.is_given_up = True
         self._out.pop(watch).cancel()
-        self._patience *= 2
+        self._patience *= MORE_PATIENT
 
     def _begin(self, watch: Watch, now: float) -> None:
         watch.is_polling = True
+        watch.is_given_up = False
         watch.sent_at = now
         self._pacer.sent(now)
         for waiter in watch.waiters:
@@ -378,9 +383,8 @@ class Poller:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         except asyncio.CancelledError:
-            if watch.poll is None or watch in self._out:
+            if not watch.is_given_up:
                 raise
-            # Given up.
             waited = self._loop.time() - watch.sent_at
             answer = StreamTransportException(
                 TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s, while others waited for its place"
@@ -391,7 +395,7 @@ class Poller:
     def _settle(self, watch: Watch, answer: Look | Exception | None, limit: float) -> None:
         """Take in what a poll brought, and plan the next one."""
         now = self._loop.time()
-        watch.took = now - watch.sent_at
+        took = now - watch.sent_at
         if not self._turns:
             self._begun = 0
         watch.is_polling = False
@@ -400,7 +404,7 @@ class Poller:
         try:
             if answer is None:
                 self._pacer.dropped()
-            elif watch.took > limit - TIMERS and _is_timeout(answer):
+            elif took > limit - TIMERS and _is_timeout(answer):
                 # The caller's deadline ended this, not the server: it says nothing to the others.
                 self._pacer.dropped()
                 for waiter in list(watch.waiters):
@@ -421,13 +425,18 @@ class Poller:
 
     def _take_in(self, watch: Watch, answer: Look | Exception, now: float) -> None:
         if isinstance(answer, Exception):
-            self._take_in_failure(answer, now)
+            if watch.is_given_up:
+                # That others hang, too, is seen by how long they are out.
+                self._pacer.dropped()
+            else:
+                self._take_in_failure(answer, now)
             watch.see(answer, now, self._not_found_grace)
             if not all(waiter.is_done for waiter in watch.waiters) and not is_not_found(answer):
                 # Otherwise nobody is going to look again, or the task is not visible yet.
                 self._log.failed(watch, answer, now)
             return
         task, quota = answer
+        watch.took = now - watch.sent_at
         self._patience = max(PATIENCE, PATIENT * watch.took)
         self._pacer.answered(now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:

@@ -203,7 +203,7 @@ class Waiter:
             last = self.deadline - max(min(LAST_LOOK, self.timeout / 4), takes)
             if due + takes >= last:
                 # What is begun before, and then in the way, cannot tell how the task is at last.
-                return max(last, watch.ended + FLOOR) if watch.ended - watch.took < last else math.inf
+                return max(last, watch.ended + FLOOR) if watch.sent_at < last else math.inf
         return due
 
     def _wants_own_look(self, watch: Watch, ended: float) -> bool:
@@ -249,6 +249,7 @@ class Watch:
         "ended",
         "failures",
         "has_begun",
+        "is_given_up",
         "is_polling",
         "place",
         "poll",
@@ -267,6 +268,7 @@ class Watch:
         self.place = 0
         self.context: Context | None = None
         self.is_polling = False
+        self.is_given_up = False
         self.sent_at = 0.0
         self.has_begun = False
         self.poll: asyncio.Task[None] | None = None
