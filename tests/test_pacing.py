@@ -77,15 +77,15 @@ def test_few_polls_go_out_before_the_first_answer() -> None:
 
 
 def test_polls_that_hang_give_their_places_to_others() -> None:
-    """As many go out as have had no answer for long; an answer shows that the server is there."""
+    """Ever more go out while none is answered; an answer shows that the server is there."""
     pacer = Pacer(PLACES)
     for number in range(4):
-        assert fill(pacer, number * SILENT) == FEW
+        assert fill(pacer, number * SILENT) == FEW * 2**number
         assert pacer.next_at(number * SILENT) == (number + 1) * SILENT
     assert pacer.obstacle(4 * SILENT) == "unreachable"
     pacer.answered(4 * SILENT, None)
     assert pacer.obstacle(4 * SILENT) is None
-    assert fill(pacer, 4 * SILENT) == PLACES - 4 * FEW + 1
+    assert fill(pacer, 4 * SILENT) == PLACES - 15 * FEW + 1
 
 
 def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
@@ -252,8 +252,10 @@ def test_an_outage_is_probed_ever_less_often_and_ramps_up_afterwards() -> None:
         probes.append(now)
         pacer.sent(now)
         pacer.failed(now)
-    assert 24 <= len(probes) <= 60
-    assert max(b - a for a, b in itertools.pairwise(probes)) <= 5
+    assert 60 <= len(probes) <= 120
+    gaps = [b - a for a, b in itertools.pairwise(probes)]
+    assert max(gaps[:2]) <= 1
+    assert max(gaps) <= 2
     now = pacer.next_at(now)
     pacer.sent(now)
     pacer.answered(now, None)
@@ -272,9 +274,9 @@ def test_probes_that_hang_are_few() -> None:
     while pacer.next_at(now) < 30:
         now = pacer.next_at(now)
         pacer.sent(now)
-    assert FEW < pacer.in_flight <= 4 * FEW
+    assert FEW < pacer.in_flight <= 8 * FEW
     pacer.failed(30.0)
-    assert 30 <= pacer.next_at(30.0) <= 35
+    assert 30 <= pacer.next_at(30.0) <= 32
 
 
 def test_a_few_failures_are_no_outage() -> None:
@@ -796,7 +798,7 @@ class Away:
     [
         pytest.param(StreamTransportException("connection_reset"), 150, id="it resets"),
         pytest.param(StreamApiException(status_code=503), 150, id="it is overloaded"),
-        pytest.param(Hang(30), 120, id="it hangs"),
+        pytest.param(Hang(30), 150, id="it hangs"),
         pytest.param(StreamRateLimitException(retry_after=timedelta(seconds=20)), 130, id="it refuses"),
         pytest.param(
             StreamApiException(status_code=503, _hold=timedelta(seconds=20)), 130, id="503 with a time"
@@ -809,8 +811,32 @@ def test_an_outage_is_outlived_with_few_polls(answer: Any, most: int) -> None:
     server = Away(answer, 5.5, 65.5, duration=70.0)
     outcomes, took = wait_for_all(server, 200)
     assert all(outcome.ok for outcome in outcomes.values())
-    assert took < 120
+    assert took < 130  # a last hold may begin at the end of it, and be a minute long
     assert len(server.missed) <= most
+
+
+def test_the_end_of_a_short_outage_is_seen_soon() -> None:
+    """However many polls it met, a probe goes out within a second after the server is back."""
+    server = Away(StreamTransportException("connection_reset"), 5.5, 6.5, duration=6.0)
+    server.server.latency = 0.25
+    outcomes, _ = wait_for_all(server, 300, 10.0)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert min(at for at, _ in server.server.polls if at >= server.end) <= server.end + 1
+
+
+def test_those_that_hang_first_hold_up_those_behind_them_for_some_seconds_only() -> None:
+    """Nearly all places may be theirs."""
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        if int(task_id) < 90:
+            await asyncio.sleep(min(limit, 30.0))
+            raise StreamTransportException("timeout")
+        return Task(task_id, "completed", EPOCH, EPOCH), None
+
+    outcomes, _ = wait_for_all(fetch, 300, 20.0)
+    healthy = [outcome for task_id, outcome in outcomes.items() if int(task_id) >= 90]
+    assert all(outcome.ok for outcome in healthy)
+    assert max(outcome.elapsed for outcome in healthy) < 5 * SILENT
 
 
 @pytest.mark.parametrize(

@@ -428,6 +428,18 @@ async def test_a_wait_that_joins_in_time_of_trouble_does_not_hurry_the_polls() -
     assert_rests(client.engine)
 
 
+async def test_the_looks_of_others_do_not_lengthen_the_delays_of_one() -> None:
+    """Once the eager one has left, the next look comes as if there had been none."""
+    server = ByTime(lambda _: 4.0)
+    client = client_of(server)
+    patient = asyncio.create_task(client.wait_for_task("t", Backoff(0.5, 30.0, 2.0, 0.0), 60.0))
+    with pytest.raises(StreamWaitTimeoutException):
+        await client.wait_for_task("t", 0.05, 2.0)
+    begun = client.engine.now()
+    await patient
+    assert client.engine.now() - begun < 4.5
+
+
 async def _play(seed: int) -> None:
     """A random hour: waits come, leave, are cancelled and time out; the server hangs and fails."""
     chance = random.Random(seed)

@@ -92,7 +92,7 @@ OUTAGE: Final = 5
 """So many failures in a row, from whichever tasks, are an outage."""
 
 HOLDS: Final = Backoff(1.0, 60.0, 2.0, 0.5)
-PROBES: Final = Backoff(0.25, 5.0, 2.0, 0.5)
+PROBES: Final = Backoff(0.25, 2.0, 2.0, 0.5)
 
 Reason = Literal["rate_limited", "unreachable"]
 
@@ -154,6 +154,7 @@ class Pacer(Unpaced):
         self._refusals = 0
         self._probe_at = -math.inf
         self._failures = 0
+        self._outage_began = -math.inf
         self._quota = 0
         self._shortest = 0.0
         self._share = 1.0
@@ -172,7 +173,8 @@ class Pacer(Unpaced):
         if len(out) >= self._allowed:
             if len(out) >= self.max_in_flight:
                 return math.inf
-            at = max(now, out[len(out) - self._allowed] + SILENT)
+            # For each that is silent, another one beyond what is allowed may go out.
+            at = max(now, out[(len(out) - self._allowed) // 2] + SILENT)
         if self._hold_until > at or self._probe_at > at:
             at = max(self._hold_until, self._probe_at)
         if not self._quota:
@@ -263,12 +265,15 @@ class Pacer(Unpaced):
 
     def failed(self, now: float) -> None:
         """Note that a poll brought no usable answer."""
-        self._out.popleft()
-        self._failures += 1
+        sent_at = self._out.popleft()
+        if self._failures < OUTAGE or sent_at > self._outage_began:
+            # Those that were out together when it began tell one thing, however many they are.
+            self._failures += 1
         if self._failures >= OUTAGE:
             self._allowed = min(FEW, self.max_in_flight)
             self._is_new = False
         if self._failures == OUTAGE:
+            self._outage_began = now
             self._probe_at = now + PROBES.delay(1)
 
     def _count(self, now: float) -> None:

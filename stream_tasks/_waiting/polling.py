@@ -95,6 +95,8 @@ class Waiter:
     __slots__ = (
         "_changed",
         "_delay",
+        "_own_due",
+        "_step",
         "backoff",
         "deadline",
         "elapsed",
@@ -138,11 +140,16 @@ class Waiter:
         self.on_news: Callable[[], None] | None = None
         self.updates: deque[Task] | None = deque() if wants_updates else None
         self._delay: float | None = None
+        self._own_due = -math.inf
+        self._step = 0
         self._changed: asyncio.Future[None] | None = None
 
     def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
         """Take in what a poll brought."""
-        self._delay = None
+        if now >= self._own_due:
+            # What is looked at earlier, for others, does not lengthen this one's delays.
+            self._delay = None
+            self._step += 1
         if isinstance(answer, Exception):
             self.failure = answer
             if ends_wait(answer, waited=now - self.started, not_found_grace=not_found_grace):
@@ -192,8 +199,9 @@ class Waiter:
         if watch.ended is None or (not self.polls and self._wants_own_look(watch, watch.ended)):
             return self.started
         if self._delay is None:
-            # Once for each poll: chance has a part in it.
-            self._delay = self.backoff.delay(max(self.polls, 1))
+            # Once for each step: chance has a part in it.
+            self._delay = self.backoff.delay(max(self._step, 1))
+            self._own_due = watch.ended + self._delay
         due = watch.ended + self._delay
         if self.failure is not None and not is_not_found(self.failure):
             due = max(due, watch.retry_at)
