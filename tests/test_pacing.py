@@ -858,6 +858,19 @@ def test_a_timeout_tells_what_held_the_polls_back(answer: Any, reason: str) -> N
     assert reasons == [reason] * 200
 
 
+def test_a_timeout_soon_after_an_outage_tells_of_it() -> None:
+    """Those that had no look since it began were held up by it, and no others."""
+    server = Away(StreamTransportException("connection_reset"), 5.5, 18.0)
+    server.server.latency = 0.5
+    outcomes, _ = wait_for_all(server, 1000, 20.0, max_connections=10)
+    errors: list[Any] = [outcome.exception() for outcome in outcomes.values()]
+    seen = {task_id for at, task_id in server.server.polls if server.end < at < 19.4}
+    asked = seen | {task_id for at, task_id in server.server.polls if at >= 19.4}
+    assert 0 < len(asked) < 500
+    assert {error.reason for error in errors if error.task_id not in asked} == {"unreachable"}
+    assert {error.reason for error in errors if error.task_id in seen} == {"still_running"}
+
+
 def test_a_timeout_of_a_wait_that_the_quota_did_not_reach_says_so() -> None:
     """The quota, not the task, ate the time; where it bears the polls, it is the task."""
     outcomes, _ = wait_for_all(QuotaServer(60), 200, 30.0)

@@ -76,8 +76,8 @@ async def test_a_backoff_spaces_polls_out() -> None:
     assert script.gaps == [1, 2, 4, 5]
 
 
-@pytest.mark.parametrize("timeout", [0.2, 1.0, 60.0])
-async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float) -> None:
+@pytest.mark.parametrize(("timeout", "polls"), [(0.2, 1), (1.0, 1), (5.0, 1), (60.0, 2)])
+async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float, polls: int) -> None:
     """A server that says nothing does not hold the caller longer than asked."""
     script = Script(Hang(3600))
     engine = poller(script)
@@ -86,8 +86,8 @@ async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float) -> No
         await engine.wait(waiter(engine, timeout=timeout))
     assert engine.now() - begun == pytest.approx(timeout, abs=0.05)
     error = info.value
-    assert (error.reason, error.task, error.polls) == ("unreachable", None, 1)
-    assert len(script.polls) == 1
+    assert (error.reason, error.task, error.polls) == ("unreachable", None, polls)
+    assert len(script.polls) == polls
     assert not tasks_left()
 
 
@@ -97,8 +97,8 @@ async def test_the_deadline_bounds_a_later_look_that_hangs() -> None:
     engine = poller(script)
     begun = engine.now()
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=10))
-    assert engine.now() - begun == pytest.approx(10, abs=0.05)
+        await engine.wait(waiter(engine, timeout=5))
+    assert engine.now() - begun == pytest.approx(5, abs=0.05)
     assert info.value.polls == 2
     assert info.value.task is not None
     assert info.value.task.status == "running"
@@ -493,6 +493,27 @@ async def test_a_request_that_hung_is_followed_by_looks_as_before() -> None:
     engine = poller(server)
     await engine.wait(waiter(engine, 1.0, 100.0))
     assert server.script.gaps == [31.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("timeout", "at_most"), [(20.0, 10.0), (12.0, 6.0), (8.0, 5.0)])
+async def test_a_look_that_hangs_leaves_time_for_another(timeout: float, at_most: float) -> None:
+    """Though the request may take longer: half of the wait's time, but five seconds at the least."""
+    script = Script("running", Hang(3600), "completed")
+    engine = poller(script)
+    task = await engine.wait(waiter(engine, 1.0, timeout))
+    assert task.is_completed
+    assert at_most < script.gaps[1] <= at_most + 1.3
+
+
+async def test_a_server_that_is_slow_has_the_time_that_it_takes() -> None:
+    """What its last answer took counts, and after a look that was given up, the next one is not."""
+    engine = poller(Script("running"))
+    watch = engine.join(waiter(engine, 1.0, 12.0))
+    assert watch.limit() == 6
+    watch.took = 3.0
+    assert watch.limit() == 12
+    watch.failures = 1
+    assert watch.limit() == math.inf
 
 
 @pytest.mark.parametrize(("timeout", "takes"), [(10.0, 5.5), (6.0, 3.0), (4.0, 2.9)])

@@ -114,9 +114,9 @@ class Unpaced:
         """Return when the next poll may go out; infinity: not before one that is out has ended."""
         return math.inf if self.in_flight >= self.max_in_flight else now
 
-    def obstacle(self, now: float) -> Reason | None:
-        """Return what holds polls back, if anything does."""
-        del now
+    def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
+        """Return what holds polls back, or has held back those that are due since then, if anything does."""
+        del now, since
         return None
 
     def sent(self, now: float) -> None:
@@ -154,7 +154,7 @@ class Pacer(Unpaced):
         self._refusals = 0
         self._probe_at = -math.inf
         self._failures = 0
-        self._outage_began = -math.inf
+        self._outage_began = self._outage_ended = -math.inf
         self._quota = 0
         self._shortest = 0.0
         self._share = 1.0
@@ -194,15 +194,17 @@ class Pacer(Unpaced):
         spread = (self._window_end - now) / (FRONT_LOADING * (self._left if self._left > 1 else 1))
         return (spread if spread > self._shortest else self._shortest) / self._share
 
-    def obstacle(self, now: float) -> Reason | None:
-        """Return what holds polls back, if anything does."""
+    def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
+        """Return what holds polls back, or has held back those that are due since then, if anything does."""
         is_silent = self.in_flight >= self._allowed and self._out[0] + SILENT <= now
         if is_silent or self._failures >= OUTAGE:
             return "unreachable"
         lately = now - BURST
         if self._refusals or ((self._quota or self._rate) and lately < self.next_at(lately) < math.inf):
             return "rate_limited"
-        return None
+        if since < self._outage_ended:
+            return "unreachable"
+        return "rate_limited" if since < self._hold_until else None
 
     def sent(self, now: float) -> None:
         """Note that a poll goes out."""
@@ -226,6 +228,8 @@ class Pacer(Unpaced):
         self.learn(now, quota)
         if not self._quota:
             self._count(now)
+        if self._failures >= OUTAGE:
+            self._outage_ended = now
         self._failures = 0
         self._probe_at = -math.inf
         if now >= self._hold_until:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from stream_tasks._waiting.logs import KNOWN_STATUSES, WaitLog
-from stream_tasks._waiting.polling import Look, Waiter, Watch, is_not_found
+from stream_tasks._waiting.polling import PATIENCE, Look, Waiter, Watch, is_not_found
 from stream_tasks._waiting.wakeups import DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
@@ -50,14 +50,8 @@ OVERDUE: Final = 0.05
 STALLED: Final = 1.0
 """A poll without an answer for so many seconds, and twice as long as the one before, will have none."""
 
-PATIENCE: Final = 5.0
-"""Who has had no answer for so many seconds gives way where all places are taken."""
-
 MORE_PATIENT: Final = 1.5
-"""By so much that grows with each that gave way, until there is an answer: the server may only be slow."""
-
-PATIENT: Final = 4
-"""Where answers come slowly, as many times as long as the last one took."""
+"""By so much patience grows with each poll that gave way to others: the server may only be slow."""
 
 TIMERS: Final = 0.002
 """Timers may be early by so many seconds: uvloop's count whole milliseconds."""
@@ -244,7 +238,7 @@ class Poller:
         now = self._loop.time()
         watch = self._watches[waiter.task_id]
         if watch.place and watch.due < now - OVERDUE:
-            waiter.obstacle = self._pacer.obstacle(now)
+            waiter.obstacle = self._pacer.obstacle(now, since=watch.due)
         elif watch.is_polling and now - watch.sent_at > max(STALLED, 2 * watch.took):
             waiter.obstacle = "unreachable"
         waiter.finish(waiter.timed_out(now))
@@ -379,7 +373,7 @@ class Poller:
         try:
             # Whoever wanted this may have left before the loop came round to it.
             if watch.waiters:
-                answer = await self._fetch(watch.task_id, limit)
+                answer = await self._fetch(watch.task_id, min(limit, watch.limit()))
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         except asyncio.CancelledError:
@@ -437,7 +431,7 @@ class Poller:
             return
         task, quota = answer
         watch.took = now - watch.sent_at
-        self._patience = max(PATIENCE, PATIENT * watch.took)
+        self._patience = watch.patience()
         self._pacer.answered(now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
             self._log.answered(task, now)

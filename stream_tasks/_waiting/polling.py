@@ -33,6 +33,12 @@ LAST_LOOK: Final = 0.2
 SLOWER: Final = 1.2
 """By so much the next answer may take longer than the one before."""
 
+PATIENCE: Final = 5.0
+"""A poll has so many seconds at the least before it is given up for another one."""
+
+PATIENT: Final = 4
+"""Where answers come slowly, as many times as long as the last one took."""
+
 FRESH: Final = 1.0
 """What others saw so many seconds ago, or less, is as good as an own first look."""
 
@@ -285,6 +291,19 @@ class Watch:
         self.failures = 0
         self.retry_at = 0.0
         self.task: Task | None = None
+
+    def patience(self) -> float:
+        """Return how long an answer may take before something seems to be wrong with it, in seconds."""
+        return max(PATIENCE, PATIENT * self.took)
+
+    def limit(self) -> float:
+        """Return how long a look may take, in seconds: one that hangs should leave time for another one."""
+        shortest = math.inf
+        if not self.failures:
+            for waiter in self.waiters:
+                if waiter.timeout and waiter.timeout < shortest:
+                    shortest = waiter.timeout
+        return shortest if shortest == math.inf else max(shortest / 2, self.patience())
 
     def next_look(self) -> float:
         """Return when the most eager waiter wants it to be looked at."""
