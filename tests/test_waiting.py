@@ -76,7 +76,7 @@ async def test_a_backoff_spaces_polls_out() -> None:
     assert script.gaps == [1, 2, 4, 5]
 
 
-@pytest.mark.parametrize(("timeout", "polls"), [(0.2, 1), (1.0, 1), (5.0, 1), (60.0, 2)])
+@pytest.mark.parametrize(("timeout", "polls"), [(0.2, 1), (1.0, 1), (5.0, 1), (30.0, 2), (60.0, 1)])
 async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float, polls: int) -> None:
     """A server that says nothing does not hold the caller longer than asked."""
     script = Script(Hang(3600))
@@ -507,13 +507,17 @@ async def test_a_look_that_hangs_leaves_time_for_another(timeout: float, at_most
 
 async def test_a_server_that_is_slow_has_the_time_that_it_takes() -> None:
     """What its last answer took counts, and after a look that was given up, the next one is not."""
-    engine = poller(Script("running"))
-    watch = engine.join(waiter(engine, 1.0, 12.0))
-    assert watch.limit() == 6
-    watch.took = 3.0
-    assert watch.limit() == 12
-    watch.failures = 1
-    assert watch.limit() == math.inf
+    script = Script(Hang(3.0), Hang(9.0), "completed")
+    await (engine := poller(script)).wait(waiter(engine, 1.0, 16.0))
+    assert script.polls == times([0.0, 4.0, 13.05])
+    script = Script(Hang(3600), Hang(10.0))
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await (engine := poller(script)).wait(waiter(engine, 1.0, 16.0))
+    assert info.value.reason == "unreachable"
+    script = Script(Hang(3600), Hang(10.0))
+    with pytest.raises(StreamWaitTimeoutException) as info:
+        await (engine := poller(script)).wait(waiter(engine, 1.0, 24.0))
+    assert info.value.reason == "still_running"
 
 
 @pytest.mark.parametrize(("timeout", "takes"), [(10.0, 5.5), (6.0, 3.0), (4.0, 2.9)])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 
 from stream_tasks._waiting.logs import KNOWN_STATUSES, WaitLog
-from stream_tasks._waiting.polling import PATIENCE, Look, Waiter, Watch, is_not_found
+from stream_tasks._waiting.polling import PATIENCE, PATIENT, Look, Waiter, Watch, is_not_found
 from stream_tasks._waiting.wakeups import DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
@@ -363,8 +363,14 @@ class Poller:
         watch.is_given_up = False
         watch.sent_at = now
         self._pacer.sent(now)
+        shortest = math.inf
         for waiter in watch.waiters:
             waiter.polls += 1
+            if waiter.timeout and waiter.timeout < shortest:
+                shortest = waiter.timeout
+        # A look that hangs should leave time for another one.
+        is_cut = shortest < 2 * self._request_timeout and not watch.failures
+        watch.limit = max(shortest / 2, watch.patience()) if is_cut else math.inf
 
     async def _poll(self, watch: Watch, limit: float) -> None:
         """Look at one task once, and tell everyone."""
@@ -373,7 +379,7 @@ class Poller:
         try:
             # Whoever wanted this may have left before the loop came round to it.
             if watch.waiters:
-                answer = await self._fetch(watch.task_id, min(limit, watch.limit()))
+                answer = await self._fetch(watch.task_id, limit if limit < watch.limit else watch.limit)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             answer = exc
         except asyncio.CancelledError:
@@ -431,7 +437,8 @@ class Poller:
             return
         task, quota = answer
         watch.took = now - watch.sent_at
-        self._patience = watch.patience()
+        if self._patience > PATIENCE or watch.took > PATIENCE / PATIENT:
+            self._patience = watch.patience()
         self._pacer.answered(now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
             self._log.answered(task, now)

@@ -265,6 +265,7 @@ class Watch:
         "has_begun",
         "is_given_up",
         "is_polling",
+        "limit",
         "place",
         "poll",
         "retry_at",
@@ -283,6 +284,7 @@ class Watch:
         self.context: Context | None = None
         self.is_polling = False
         self.is_given_up = False
+        self.limit = math.inf
         self.sent_at = 0.0
         self.has_begun = False
         self.poll: asyncio.Task[None] | None = None
@@ -295,15 +297,6 @@ class Watch:
     def patience(self) -> float:
         """Return how long an answer may take before something seems to be wrong with it, in seconds."""
         return max(PATIENCE, PATIENT * self.took)
-
-    def limit(self) -> float:
-        """Return how long a look may take, in seconds: one that hangs should leave time for another one."""
-        shortest = math.inf
-        if not self.failures:
-            for waiter in self.waiters:
-                if waiter.timeout and waiter.timeout < shortest:
-                    shortest = waiter.timeout
-        return shortest if shortest == math.inf else max(shortest / 2, self.patience())
 
     def next_look(self) -> float:
         """Return when the most eager waiter wants it to be looked at."""
