@@ -463,7 +463,7 @@ class Stream:
         """
         calls: Calls = SimpleQueue()
         rest = iter(check_tasks(tasks))
-        pull = self._loop.in_caller(lambda: next(rest, _END), calls)
+        pull = self._loop.pull_in_caller(lambda: next(rest, _END), calls)
 
         async def source() -> AsyncGenerator[Any]:
             while (task := await pull()) is not _END:
@@ -514,7 +514,7 @@ class Stream:
         check_items(items, Iterable)
         calls: Calls = SimpleQueue()
         rest = iter(items)
-        pull = self._loop.in_caller(lambda: list(islice(rest, MOST_ITEMS[name])), calls)
+        pull = self._loop.pull_in_caller(lambda: list(islice(rest, MOST_ITEMS[name])), calls)
 
         async def source() -> AsyncGenerator[I]:
             while batch := await pull():

@@ -154,6 +154,29 @@ class LoopThread:
 
         return call
 
+    def pull_in_caller(self, pull: Callable[[], T], calls: SimpleQueue[Any]) -> Callable[[], Awaitable[T]]:
+        """Make a coroutine function that pulls from a caller's iterable, as `in_caller` does.
+
+        What that raises comes out of the coroutine, in its turn with what else happens there; an
+        interrupt unwinds the call.
+        """
+
+        def attempt() -> tuple[T, None] | tuple[None, Exception]:
+            try:
+                return pull(), None
+            except Exception as exc:  # noqa: BLE001 - it is raised on the loop
+                return None, exc
+
+        attempt_there = self.in_caller(attempt, calls)
+
+        async def call() -> T:
+            pulled, error = await attempt_there()
+            if error is not None:
+                raise error
+            return cast("T", pulled)
+
+        return call
+
     def schedule(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run what `function` makes without waiting for it, if the loop is still there."""
         if not self.is_closed:

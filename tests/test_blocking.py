@@ -22,6 +22,7 @@ from stream_tasks import (
     ExportUsersResult,
     Stream,
     StreamApiException,
+    StreamBatchException,
     StreamTaskException,
     StreamTransportException,
     StreamWaitTimeoutException,
@@ -30,7 +31,7 @@ from stream_tasks import (
     _loop_thread,
 )
 from stream_tasks._loop_thread import LoopThread
-from stream_tasks.testing import FakeStream, Fault, TaskFailure
+from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
 
 
 def make(server: FakeStream) -> Stream:
@@ -385,6 +386,38 @@ def test_an_error_of_the_tasks_reaches_the_caller(threaded_server: FakeStream, b
         list(blocking.as_completed(names(), 0.05))
     with pytest.raises(LookupError, match="mine"):
         blocking.wait_for_tasks(names())
+    assert_quiet(blocking, threaded_server)
+
+
+def test_an_error_of_the_tasks_comes_after_the_outcomes_that_are_there(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A batch that is refused hides none of those that have ended."""
+    fake_stream.script_operation("delete_users", after=30, times=2)
+    fake_stream.inject(Fault.delay(0), 2, path="/users/delete")
+    fake_stream.inject(Fault.status(400), path="/users/delete")
+    started = stream_client.start_in_batches(stream_client.delete_users, map(str, range(300)))
+    found = []
+    with pytest.raises(StreamBatchException) as caught:  # noqa: PT012 - the loop is what is tested
+        for outcome in stream_client.as_completed(started, max_waiting=2):
+            found.append(outcome.task_id)
+            assert outcome.ok
+    assert sorted(map(str, found)) == sorted(caught.value.task_ids)
+    assert len(found) == 2
+
+
+def test_an_interrupt_in_the_tasks_reaches_the_caller_at_once(
+    threaded_server: FakeStream, blocking: Stream
+) -> None:
+    """What is no error waits for no outcome, and nothing polls on."""
+    threaded_server.add_task("t", never=True)
+
+    def names() -> Iterator[str]:
+        yield "t"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(blocking.as_completed(names(), 0.05))
     assert_quiet(blocking, threaded_server)
 
 
