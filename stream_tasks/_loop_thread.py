@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import math
 import os
 import selectors
 import threading
 import weakref
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, TypeVarTuple, cast
 
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
 
 __all__ = ["LoopThread"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Not wherever it is installed: a process that has used it cannot fork, since the child crashes as it exits.
 UVLOOP_VARIABLE: Final = "STREAM_UVLOOP"
@@ -57,6 +60,25 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def is_closed(self) -> bool:
         return self._is_left or super().is_closed()
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Look up names in daemon threads: the interpreter would not end before those of a pool."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        answer = self.create_future()
+
+        def work() -> None:
+            try:
+                tell = functools.partial(_settle, answer, func(*args))
+            except BaseException as exc:  # noqa: BLE001 - it is raised on the loop
+                tell = functools.partial(_fail, answer, exc)
+            with contextlib.suppress(RuntimeError):  # the loop may have been closed
+                self.call_soon_threadsafe(tell)
+
+        threading.Thread(target=work, name="stream_tasks-lookup", daemon=True).start()
+        return answer
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self._is_left:  # pragma: no branch - the last words of a process, after coverage's
@@ -291,6 +313,11 @@ class LoopThread:
 def _settle(answer: asyncio.Future[Any], result: Any) -> None:
     if not answer.done():
         answer.set_result(result)
+
+
+def _fail(answer: asyncio.Future[Any], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

@@ -439,6 +439,44 @@ def test_many_tasks_are_an_iterable(blocking: Stream) -> None:
         blocking.as_completed("t")
 
 
+def test_work_in_threads_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and errors of what runs beside the loop reach it, and nobody who has gone on or ended."""
+    monkeypatch.delenv("STREAM_UVLOOP", raising=False)  # its loops resolve names by themselves
+    runner = LoopThread()
+    go_on = threading.Event()
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+
+    async def work(function: Callable[..., Any], limit: float | None = None, pool: Any = None) -> Any:
+        done = asyncio.get_running_loop().run_in_executor(pool, function)
+        return await asyncio.wait_for(done, limit)
+
+    def fail() -> None:
+        go_on.wait(5)
+        raise LookupError("mine")
+
+    def lookups() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "stream_tasks-lookup"]
+
+    assert runner.run(lambda: work(lambda: threading.current_thread().daemon))
+    with ThreadPoolExecutor(thread_name_prefix="mine") as pool:
+        named = runner.run(lambda: work(lambda: threading.current_thread().name, pool=pool))
+    assert named.startswith("mine")
+    with pytest.raises(TimeoutError):
+        runner.run(lambda: work(fail, 0.01))
+    go_on.set()
+    until(lambda: not lookups())
+    with pytest.raises(LookupError, match="mine"):
+        runner.run(lambda: work(fail))
+    go_on.clear()
+    with pytest.raises(TimeoutError):
+        runner.run(lambda: work(fail, 0.01))
+    runner.close()
+    go_on.set()
+    until(lambda: not lookups())
+    assert not errors
+
+
 def test_a_callback_that_nobody_waits_for_any_more(caplog: pytest.LogCaptureFixture) -> None:
     """A callback may return after the coroutine that asked for it has gone on."""
     runner = LoopThread()

@@ -77,6 +77,48 @@ def test_a_script_that_never_closes_ends(threaded_server: FakeStream, code: str)
     assert time.time() - float(out) < 1.0
 
 
+LOOKUPS = {
+    "after a wait": "wait(0.3)",
+    "after a wait, and closed": "wait(0.3); client.close()",
+    "amid a wait in another thread": "threading.Thread(target=wait, args=(30,)).start()",
+}
+
+
+@pytest.mark.parametrize("code", LOOKUPS.values(), ids=LOOKUPS)
+def test_a_lookup_that_hangs_holds_nobody_up(threaded_server: FakeStream, code: str) -> None:
+    """The interpreter does not end later for a name that is still looked up."""
+    if os.environ.get("STREAM_UVLOOP") == "1":
+        pytest.skip("uvloop resolves names by itself")
+    out = run_quietly(
+        threaded_server,
+        f"""
+        import socket
+        from stream_tasks import StreamWaitTimeoutException
+
+        def hang(*args, **kwargs):
+            looked.append(args)
+            time.sleep(20)
+
+        def wait(seconds):
+            try:
+                client.wait_for_task("t", 0.05, seconds)
+            except StreamWaitTimeoutException:
+                pass
+
+        looked = []
+        socket.getaddrinfo = hang
+        client = Stream("key", "secret", base_url="https://slow.invalid")
+        {code}
+        while not looked:
+            time.sleep(0.01)
+        print(len(looked), time.time(), flush=True)
+        """,
+    )
+    looked, end = out.split()
+    assert looked == "1"
+    assert time.time() - float(end) < 1.0
+
+
 def test_a_call_as_the_interpreter_ends(threaded_server: FakeStream) -> None:
     """What `atexit` calls is told that the client is closed, also when that happens during the call."""
     threaded_server.add_task("t", never=True)
