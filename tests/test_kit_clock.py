@@ -6,10 +6,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
 from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import jwt
@@ -177,6 +180,55 @@ def test_time_stands_still_during_callbacks(
     assert took == pytest.approx([0, 0, 0, 50], abs=1)
 
 
+@pytest.mark.parametrize("call", ["on_update", "on_outcome", "tasks"])
+def test_time_waits_for_slow_callbacks(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock, call: str
+) -> None:
+    """A callback that waits for the world takes no time, though its thread does not move."""
+    task_id = fake_stream.add_task(after=90)
+    took = []
+
+    def look(_: object = None) -> None:
+        begin = virtual_clock.elapsed
+        time.sleep(0.4)
+        took.append(virtual_clock.elapsed - begin)
+
+    def tasks() -> Iterator[str]:
+        yield task_id
+        look()
+
+    if call == "tasks":
+        assert all(outcome.ok for outcome in stream_client.as_completed(tasks(), timeout=100))
+    else:
+        calls: Any = {call: look}
+        assert stream_client.wait_for_tasks([task_id], timeout=100, **calls)[task_id].ok
+    assert set(took) == {0}
+    assert virtual_clock.elapsed == pytest.approx(90, abs=1)
+
+
+def test_callbacks_that_wait_for_each_other_do_not_stop_time(
+    fake_stream: FakeStream,
+    stream_client: Stream,
+    virtual_clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A callback that waits for another wait, in a place like any other, counts as idle in the end."""
+    monkeypatch.setattr("stream_tasks.testing._threads._STILL_CALLED", 0.4)
+    ended: SimpleQueue[float] = SimpleQueue()
+
+    def other() -> None:
+        stream_client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
+        ended.put(virtual_clock.elapsed)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    stream_client.wait_for_task(
+        fake_stream.add_task(statuses=()), timeout=HOUR, on_update=lambda _: ended.put(ended.get())
+    )
+    thread.join()
+    assert ended.get() == pytest.approx(90, abs=2)
+
+
 async def test_time_stands_still_while_threads_are_at_work(virtual_clock: VirtualClock) -> None:
     """A timer does not overtake a thread that computes, whoever started it."""
     async with asyncio.timeout(1):
@@ -285,6 +337,16 @@ def test_stopped_clocks_do_not_move() -> None:
     """A clock that nobody has started says how to."""
     with pytest.raises(RuntimeError, match="use it as `with VirtualClock"):
         VirtualClock().advance(1)
+
+
+def test_stopping_a_clock_that_does_not_run(virtual_clock: VirtualClock) -> None:
+    """It is nothing, before its begin and after its end, and does not stop another."""
+    begin = virtual_clock.elapsed
+    VirtualClock().__exit__()
+    virtual_clock.advance(1)
+    assert virtual_clock.elapsed == begin + 1
+    with pytest.raises(RuntimeError, match="another virtual clock runs already"):
+        VirtualClock().__enter__()
 
 
 def test_one_clock_at_a_time(virtual_clock: VirtualClock) -> None:

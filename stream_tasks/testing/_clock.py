@@ -47,7 +47,10 @@ class VirtualClock:
     While it runs, all event loops of the process go by it: the test's own, the blocking client's and the
     server's. So do the time-outs, deadlines and pauses on them, and the times that `FakeStream` tells.
     Time stands still while code runs or a request is under way, and jumps when all loops are idle and no
-    other thread is at work. ``time.time``, ``time.monotonic`` and ``time.sleep`` keep the real time.
+    other thread is at work. A thread that has not moved for a quarter of a second of real time counts as
+    idle; one in a callback of the blocking client, or in the iterable that it pulls, after five seconds.
+    ``time.time``, ``time.monotonic`` and ``time.sleep`` keep the real time. The work of other processes is
+    not seen: time jumps over it, and stands still for clients there.
 
     Used with ``with``, also around ``async`` code. Loops must be asyncio's own selector loops: uvloop's
     keep the real time. One clock can run at a time.
@@ -108,6 +111,8 @@ class VirtualClock:
 
     def __exit__(self, *_: object) -> None:
         global _active, _ahead  # noqa: PLW0603 - one for the process
+        if not self._is_running:
+            return
         cast("Any", asyncio.BaseEventLoop)._run_once = _run_once  # noqa: SLF001
         _loop_thread.new_loop = self._new_loop
         with self._lock:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Threads", "running_loops"]
 
 _STILL: Final = 0.25  # seconds after which a thread that has not moved is taken to wait
+_STILL_CALLED: Final = 5.0  # the same in a callback, for whose end a wait on the loop waits
 _ATTEND: Final = _loop_thread.LoopThread._attend.__code__  # noqa: SLF001 - where callers wait for their calls
 _CONDITION: Final = threading.Condition.wait.__code__
 _POOL: Final = futures._worker.__code__  # noqa: SLF001 - where the idle ones of a pool are
@@ -59,6 +60,14 @@ def _waits(frame: FrameType) -> bool:
     if code is _POOL:
         return bool(its["work_queue"].empty())
     return code in _JOINS
+
+
+def _is_called(frame: FrameType) -> bool:
+    """Whether a thread runs what a call of the blocking client wants done in it."""
+    place = frame.f_back
+    while place is not None and place.f_code is not _ATTEND:
+        place = place.f_back
+    return place is not None
 
 
 def _is_runnable(thread: threading.Thread) -> bool:
@@ -102,5 +111,7 @@ class Threads:
                 self._since[ident] = real_now
                 found = True
             elif not _waits(frame):
-                found |= ident in loops or real_now - self._since[ident] < _STILL
+                still = real_now - self._since[ident]
+                limit = _STILL_CALLED if _is_called(frame) else _STILL
+                found |= ident in loops or still < limit
         return found
