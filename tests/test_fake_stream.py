@@ -597,6 +597,7 @@ async def test_clear_begins_anew(server: FakeStream, client: Client) -> None:
     server.fail_items("u")
     server.script_operation("delete_users", error=TaskFailure("x"))
     assert (await client.get("/tasks/x"))[0] == 500
+    assert (await client.get("/nowhere"))[0] == 500
     server.clear()
     assert server.requests == []
     assert (await client.get(f"/tasks/{task_id}"))[0] == 404

@@ -273,10 +273,8 @@ class FakeApp(RequestLog):
         self._scripts.clear()
         self._failing.clear()
         self._files.clear()
-        rules = {endpoint: quota.rule for endpoint, quota in self._quotas.items()}
-        self._quotas.clear()
-        for endpoint, rule in rules.items():
-            self.limit(endpoint, rule)
+        for endpoint, quota in self._quotas.items():
+            self._quotas[endpoint] = Quota(quota.rule, self._clock, self._epoch)
 
     def _task(self, task_id: str | StartedTask[Any]) -> FakeTask:
         task_id = id_of(task_id)
