@@ -386,6 +386,19 @@ def test_started_tasks_are_as_good_as_ids(
         fake_stream.webhook(started)
 
 
+def test_finish_keeps_the_result(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """An operation's task that a test ends has its documented result, unless it is given another."""
+    fake_stream.script_operation("export_users", never=True)
+    started = stream_client.export_users(["jane"])
+    fake_stream.finish(started)
+    assert "users.json" in (stream_client.wait_for_task(started).url or "")
+    deletion = stream_client.delete_users(["jane"])
+    fake_stream.finish(deletion, result=None)
+    assert stream_client.wait_for_task(deletion).items == {}
+
+
 @pytest.mark.parametrize("name", testing.__all__)
 def test_the_kit_is_documented(name: str) -> None:
     """Each public name of the kit has words of its own, and each method words for its arguments."""

@@ -142,21 +142,23 @@ class FakeApp(RequestLog):
         self,
         task_id: str | StartedTask[Any],
         *,
-        result: Result = None,
+        result: Result | EllipsisType = ...,
         error: Mapping[str, Any] | TaskFailure | None = None,
     ) -> None:
         """Make a task final now, as `failed` if there is an error, else as `completed`.
 
         Args:
             task_id: The task's id, or what its start returned.
-            result: As in `add_task`.
+            result: As in `add_task`; by default what it was to have, for an operation's task the documented
+                result.
             error: As in `add_task`.
 
         Raises:
             KeyError: For a task that is not there.
             TypeError: An argument is not of its type, or nothing that JSON can hold.
         """
-        self._task(task_id).rewrite(TaskScript((), result=result, error=error))
+        task = self._task(task_id)
+        task.rewrite(TaskScript((), result=task.script.result if result is ... else result, error=error))
 
     def forget(self, task_id: str | StartedTask[Any]) -> None:
         """Take a task off the server, which then cannot be found.
