@@ -100,6 +100,32 @@ def test_webhooks_tell_of_failures(fake_stream: FakeStream, stream_client: Strea
     assert event.extra["failed_channels"][0]["cids"] == ["a:bad"]
 
 
+def test_webhooks_go_by_the_last_status(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A failure without an error is told as one, and so is a batch that failed as a whole."""
+    fake_stream.script_operation("export_users", final="failed")
+    body, headers = fake_stream.webhook(stream_client.export_users(["jane"]))
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    assert (event.type, event.url, event.error) == ("export.users.error", None, "")
+    batch = stream_client.update_channels_batch("hide", {"cid": ["a:1"]})
+    fake_stream.finish(batch, error=TaskFailure("Oops", "it broke"))
+    body, headers = fake_stream.webhook(batch)
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    told = {name: event.extra[name] for name in ("operation", "status", "success_channels_count")}
+    assert told == {"operation": "hide", "status": "failed", "success_channels_count": 0}
+
+
+def test_endless_tasks_have_no_webhook(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """There is no end to tell of before the test makes one."""
+    fake_stream.script_operation("export_users", never=True)
+    fake_stream.script_operation("export_users", final="odd")
+    started = stream_client.export_users(["jane"])
+    for endless in (started, stream_client.export_users(["jane"])):
+        with pytest.raises(ValueError, match="must be that of a task that ends"):
+            fake_stream.webhook(endless)
+    fake_stream.finish(started)
+    assert fake_stream.webhook(started)
+
+
 def test_deletions_have_no_webhook(fake_stream: FakeStream, stream_client: Stream) -> None:
     """What Stream never sends cannot be had, and neither can news of a task that is not there."""
     started = stream_client.delete_users(["jane"])
@@ -338,6 +364,21 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         "each of items must be a text",
     ),
     ("a file of text", lambda server: server.add_file("x", cast("bytes", "text")), "content must be bytes"),
+    (
+        "a try before the first",
+        lambda server: server.webhook("x", attempt=0),
+        "attempt must be a whole number, 1",
+    ),
+    (
+        "a try as a word",
+        lambda server: server.webhook("x", attempt=cast("int", "x")),
+        "attempt must be a whole number, 1 or more, not 'x'",
+    ),
+    (
+        "a yes for the first try",
+        lambda server: server.webhook("x", attempt=True),
+        "attempt must be a whole number",
+    ),
     ("nobody's end", lambda server: server.finish("nobody"), "no task has the id 'nobody'"),
     ("nobody's oblivion", lambda server: server.forget("nobody"), "no task has the id 'nobody'"),
     (

@@ -16,7 +16,7 @@ from attrs import evolve
 from stream_tasks.models import StartedTask
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
-from stream_tasks.testing._checks import check_kind, check_times, id_of
+from stream_tasks.testing._checks import check_count, check_kind, check_times, id_of
 from stream_tasks.testing._log import RequestLog
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation, rfc3339
 from stream_tasks.testing._quota import Quota, RateLimitRule
@@ -174,6 +174,8 @@ class FakeApp(RequestLog):
     def webhook(self, task_id: str | StartedTask[Any], *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
         """Return the signed webhook that tells of a task's end, for the code that takes such.
 
+        It tells of the end that the task was scripted to have, whether that has come yet or not.
+
         Args:
             task_id: What an operation's start returned, or the id in it.
             attempt: The number of the try, from 1; all tries have the same ``X-Webhook-Id``.
@@ -183,8 +185,11 @@ class FakeApp(RequestLog):
 
         Raises:
             KeyError: For a task that is not there.
-            ValueError: For a task of which Stream tells nothing, such as a deletion.
+            TypeError: `attempt` is no whole number.
+            ValueError: For a task of which Stream tells nothing, such as a deletion or one that never ends,
+                or an `attempt` below 1.
         """
+        check_count("attempt", attempt, least=1)
         return signed_webhook(self._task(task_id), self.api_secret, rfc3339(self._wall_time()), attempt)
 
     def script_operation(

@@ -12,7 +12,7 @@ from stream_tasks.models import StartedTask
 if TYPE_CHECKING:
     from attrs import Attribute
 
-__all__ = ["check_json", "check_kind", "check_pause", "check_times", "id_of", "pause_or_none"]
+__all__ = ["check_count", "check_json", "check_kind", "check_pause", "check_times", "id_of", "pause_or_none"]
 
 
 def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
@@ -23,6 +23,19 @@ def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
     """
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {allowed}, not {value!r}")
+
+
+def check_count(name: str, value: int, *, least: int = 0) -> None:
+    """Check a whole number.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, {least} or more, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be a whole number, {least} or more, not {value!r}")
 
 
 def check_times(times: float) -> None:

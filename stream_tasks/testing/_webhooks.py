@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ _EXPORTS: Final = {
     "bulk_image_moderation": "export.bulk_image_moderation",
 }
 _BATCH: Final = "update_channels_batch"
+_ENDS: Final = ("completed", "failed")
 
 
 def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> tuple[bytes, dict[str, str]]:
@@ -31,13 +33,17 @@ def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> t
         attempt: The number of the try, from 1.
 
     Raises:
-        ValueError: Stream tells nothing of such a task.
+        ValueError: Stream tells nothing of such a task, or it never ends.
     """
     if task.origin not in {*_EXPORTS, _BATCH}:
         known = ", ".join([*_EXPORTS, _BATCH])
         raise ValueError(
             f"task_id must be that of a task started by {known}:"
             f" Stream sends no webhook for {task.origin or 'others'}"
+        )
+    if task.script.after == math.inf or task.script.last not in _ENDS:
+        raise ValueError(
+            f"task_id must be that of a task that ends, and {task.task_id!r} does not: finish it"
         )
     body = json.dumps({"task_id": task.task_id, "created_at": now} | _told(task, now)).encode()
     return body, {
@@ -51,10 +57,12 @@ def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> t
 def _told(task: FakeTask, now: str) -> dict[str, Any]:
     result = task.script.result
     result = dict((result(1) if callable(result) else result) or {})
+    failed = task.script.last == "failed"
     if task.origin == _BATCH:
-        return {"type": "channel_batch_update.completed"} | result
+        outcome = {"status": "failed", "success_channels_count": 0} if failed else {}
+        return {"type": "channel_batch_update.completed"} | result | outcome
     told = {"started_at": now, "finished_at": now, "received_at": now, "custom": {}}
     kind = _EXPORTS[task.origin or ""]
-    if task.script.error is not None:
-        return told | {"type": f"{kind}.error", "error": task.script.error.get("description", "")}
+    if failed:
+        return told | {"type": f"{kind}.error", "error": (task.script.error or {}).get("description", "")}
     return told | {"type": f"{kind}.success", "url": result.get("url")}
