@@ -147,6 +147,22 @@ def test_plain_with_runs_in_a_thread() -> None:
         pytest.fail("the port is taken")
 
 
+def test_other_loops_cannot_stop_it() -> None:
+    """A server with a thread of its own is left by its `with` block, and runs on until then."""
+    with FakeStream() as server:
+        with pytest.raises(RuntimeError, match="the server runs on another loop; leave its `with` block"):
+            asyncio.run(server.stop())
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))):
+            assert "stopped" not in repr(server)
+    assert "stopped" in repr(server)
+
+
+def test_other_frameworks_need_a_thread() -> None:
+    """Where no asyncio loop runs, the way out is named."""
+    with pytest.raises(RuntimeError, match="use a plain `with FakeStream"):
+        FakeStream().start().send(None)
+
+
 def test_blocking_code_may_stop_it_early() -> None:
     """A server that a test has stopped by hand is not stopped again."""
     with FakeStream() as server:

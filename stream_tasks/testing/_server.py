@@ -34,6 +34,7 @@ _BACKLOG: Final = 4096  # thousands of waits may connect at once
 class _Running:
     listener: asyncio.Server
     connections: web.Server
+    loop: asyncio.AbstractEventLoop
     stopping: asyncio.Future[None]  # frees the requests that hang
 
 
@@ -147,23 +148,35 @@ class FakeStream(FakeApp):
         """Begin to listen.
 
         Raises:
-            RuntimeError: If the server runs already.
+            RuntimeError: If the server runs already, or no asyncio event loop does.
             OSError: If the port is taken.
         """
         if self._running is not None:
             raise RuntimeError("the server runs already")
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "no asyncio event loop is running here; use a plain `with FakeStream()`, under trio, too"
+            ) from None
         stopping = loop.create_future()
         connections = web.Server(partial(self._handle, stopping), access_log=None, handler_cancellation=True)
         listener = await loop.create_server(connections, self._host, self._port, backlog=_BACKLOG)
         self._port = listener.sockets[0].getsockname()[1]
-        self._running = _Running(listener, connections, stopping)
+        self._running = _Running(listener, connections, loop, stopping)
 
     async def stop(self) -> None:
-        """Stop listening and end all connections, hanging ones too; may be called again."""
-        running, self._running = self._running, None
+        """Stop listening and end all connections, hanging ones too; may be called again.
+
+        Raises:
+            RuntimeError: If the server runs on another loop.
+        """
+        running = self._running
         if running is None:
             return
+        if running.loop is not asyncio.get_running_loop():
+            raise RuntimeError("the server runs on another loop; leave its `with` block, or stop it there")
+        self._running = None
         with suppress(NotImplementedError):  # Windows' default loop
             for listening in running.listener.sockets:
                 asyncio.get_running_loop().remove_reader(listening.fileno())
