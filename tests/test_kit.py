@@ -379,6 +379,31 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         lambda server: server.webhook("x", attempt=True),
         "attempt must be a whole number",
     ),
+    (
+        "polls by halves",
+        lambda server: server.assert_polled("x", cast("int", 1.5)),
+        "times must be a whole number, 0 or more, not 1.5",
+    ),
+    (
+        "polls less than none",
+        lambda server: server.assert_polled("x", at_most=-1),
+        "at_most must be a whole number, 0 or more, not -1",
+    ),
+    (
+        "one number and another",
+        lambda server: server.assert_polled("x", 1, at_most=3),
+        "at_most must not be given beside times, and is 3",
+    ),
+    (
+        "no pace at all",
+        lambda server: server.assert_never_faster_than(math.nan),
+        "seconds must be a finite number",
+    ),
+    (
+        "a pace as a word",
+        lambda server: server.assert_never_faster_than(cast("float", "1")),
+        "seconds must be a number",
+    ),
     ("nobody's end", lambda server: server.finish("nobody"), "no task has the id 'nobody'"),
     ("nobody's oblivion", lambda server: server.forget("nobody"), "no task has the id 'nobody'"),
     (

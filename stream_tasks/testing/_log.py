@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import evolve
 
-from stream_tasks.testing._checks import id_of
+from stream_tasks.testing._checks import check_count, check_pause, id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,8 +58,15 @@ class RequestLog:
 
         Raises:
             AssertionError: It was not; the message lists the polls.
+            TypeError: A number is none, or not whole.
+            ValueError: A number is negative, or both are given.
         """
         __tracebackhide__ = True
+        for name, number in (("times", times), ("at_most", at_most)):
+            if number is not None:
+                check_count(name, number)
+        if times is not None and at_most is not None:
+            raise ValueError(f"at_most must not be given beside times, and is {at_most!r}")
         task_id = id_of(task_id)
         polls = self.polls(task_id)
         if times is not None and len(polls) != times:
@@ -86,8 +93,11 @@ class RequestLog:
 
         Raises:
             AssertionError: One was; the message shows when.
+            TypeError: `seconds` is no number.
+            ValueError: It is negative or NaN.
         """
         __tracebackhide__ = True
+        check_pause("seconds", seconds)
         asked = dict.fromkeys(request.task_id for request in self.requests if request.task_id is not None)
         for each in asked if task_id is None else [id_of(task_id)]:
             for earlier, later in pairwise(self.polls(each)):
