@@ -104,7 +104,7 @@ class TestCommand:
         """When time runs out the command that goes on is printed, and no advice to use a journal."""
         server.add_task("slow", never=True)
         ended = run("slow", "--timeout", "0")
-        assert ended.err.endswith(f"\nTo go on:\n  stream-tasks wait --journal {path} slow --timeout 0\n")
+        assert ended.err.endswith(f"\nTo go on:\n  stream-tasks wait --journal {path} --timeout 0 slow\n")
 
     def test_killed(self, server: FakeStream, path: Path) -> None:
         """After `kill -9` the next run has every outcome that was printed, and asks for the rest only."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -467,16 +468,96 @@ def test_time_that_runs_out(run: Run, server: FakeStream) -> None:
     ended = run("export-users", "jane", "--timeout", "0.2", "--poll-interval", "0")
     assert ended.code == 3
     (outcome,) = lines(ended.out)
-    assert f"To go on waiting:\n  stream-tasks wait {outcome['task_id']}\n" in ended.err
+    command = f"stream-tasks wait --timeout 0.2 --poll-interval 0 {outcome['task_id']}"
+    assert f"To go on waiting:\n  {command}\n" in ended.err
 
 
-def test_a_hint_that_would_fill_the_screen(run: Run, server: FakeStream) -> None:
-    """Of many tasks, the ids were told as they started."""
+NEVER_ENDED = "# started, and not known to have ended: 60 tasks"
+
+
+@pytest.mark.parametrize("args", [[], ["--quiet"]], ids=["as it is", "with --quiet"])
+def test_a_hint_that_would_be_too_long(
+    run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    """Of many tasks each id is a line, and ``wait -`` takes the lines."""
     server.clear()
     server.script_operation("export_users", never=True, times=99)
-    ended = run("export-users", *users(1400), "--timeout", "0.2")
+    ended = run("export-users", *users(1500), "--timeout", "0.2", *args)
     assert ended.code == 3
-    assert ended.err.endswith("To go on waiting:\n  stream-tasks wait, with the ids that were started\n")
+    heading, *ids, how, command = ended.err.splitlines()[-63:]
+    assert (heading, how) == (NEVER_ENDED, "To go on waiting, give these lines to:")
+    assert set(ids) == {outcome["task_id"] for outcome in lines(ended.out)}
+    for task_id in ids:
+        server.finish(task_id)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join([heading, *ids]).encode())))
+    _, *words = shlex.split(command)
+    assert words == ["wait", "--timeout", "0.2", *args, "-"]
+    assert {outcome["task_id"] for outcome in lines(run(*words).out)} == set(ids)
+
+
+@pytest.mark.parametrize("args", [[], ["--quiet"]], ids=["as it is", "with --quiet"])
+def test_ctrl_c_while_waiting_for_many(server: FakeStream, tmp_path: Path, args: list[str]) -> None:
+    """All ids come out on a terminal, too, after a few with their status."""
+    server.clear()
+    server.script_operation("export_users", never=True, times=99)
+    path = listed(tmp_path / "users.txt", users(1500))
+    terminal = Terminal("export-users", "--from", path, *args, columns=200, lines=90)
+    # A terminal that is not read holds the program up.
+    until(lambda: terminal.shown is not None and sum(r.method == "GET" for r in server.requests) >= 60)
+    terminal.type("\x03")
+    ended = terminal.end()
+    assert ended.code == 130
+    _, told, rest = plain(ended.out).partition(NEVER_ENDED)
+    assert told
+    _, *ids, how, command = rest.splitlines()
+    assert len(set(ids)) == 60
+    assert how == "To go on waiting, give these lines to:"
+    assert shlex.split(command) == ["stream-tasks", "wait", *args, "-"]
+    assert "  … and 50 more\n" in plain(ended.out)
+
+
+def test_ctrl_c_while_starting_quietly(server: FakeStream, tmp_path: Path) -> None:
+    """What was started is named though nobody was told so far."""
+    server.inject(Fault.delay(0), times=60)
+    server.inject(Fault.hang(), path="/export/users")
+    process = start("export-users", "--from", listed(tmp_path / "u", users(1600)), "--quiet")
+    until(lambda: len(server.requests) == 61)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert (ended.code, ended.out) == (130, "")
+    ids = ended.err.partition(NEVER_ENDED)[2].splitlines()[1:-2]
+    assert len(set(ids)) == 60
+    assert all(re.fullmatch(r"[\w-]{36}", task_id) for task_id in ids)
+
+
+def test_a_refusal_while_waiting(run: Run, server: FakeStream) -> None:
+    """Tasks that were started are named even if none could be asked for."""
+    server.inject(Fault.status(401), path="/tasks/", times=9)
+    ended = run("export-users", "jane", "--quiet")
+    (outcome,) = lines(ended.out)
+    assert ended.code == 4
+    assert ended.err.endswith(f"To go on waiting:\n  stream-tasks wait --quiet {outcome['task_id']}\n")
+
+
+def test_a_reader_of_outcomes_that_has_gone(server: FakeStream) -> None:
+    """Nobody has read what came of the tasks, and so they are named."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("reactivate-users", "jane", "--quiet", stdout=writer)
+    os.close(writer)
+    ended = end(process)
+    assert ended.code == 141
+    assert re.fullmatch(r"To go on waiting:\n  stream-tasks wait --quiet [\w-]{36}\n", ended.err)
+
+
+def test_done_at_once_needs_no_hint(server: FakeStream) -> None:
+    """Where there is no task, none is named when the next one is interrupted."""
+    server.inject(Fault.delay(0))
+    server.inject(Fault.hang(), path="/channels/delete")
+    process = start("delete-channels", *(f"a:{number}" for number in range(150)), "--yes")
+    until(lambda: len(server.requests) == 2)
+    process.send_signal(signal.SIGINT)
+    assert "To go on" not in end(process).err
 
 
 @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
@@ -568,7 +649,7 @@ def test_a_reader_that_is_stuck(server: FakeStream, tmp_path: Path) -> None:
     assert terminated == "Terminated; tasks on the server go on."
     assert unsent == ids[100:]
     assert hint == "To go on waiting:"
-    assert re.fullmatch(r"  stream-tasks wait [\w-]{36}", command)
+    assert re.fullmatch(r"  stream-tasks wait --json [\w-]{36}", command)
 
 
 # Saving exports
@@ -718,7 +799,8 @@ def test_signals_while_downloading(
     ended = end(process)
     assert ended.code == code
     assert not list(tmp_path.iterdir())
-    assert re.search(rf"\n{word}\.\nThe export is still there: stream-tasks get [\w-]{{36}} tells", ended.err)
+    link = r"The export is still there: stream-tasks get [\w-]{36} tells its link\.\n"
+    assert re.search(rf"\n{word}\.\n{link}{link}$", ended.err)
     assert len({request.path for request in files.requests}) == 1
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import click
 import pytest
 from commandline import (
     SECRET,
@@ -35,8 +34,7 @@ from commandline import (
 )
 
 from stream_tasks import AsyncStream, StartedTask, TaskOutcome, TaskResult
-from stream_tasks.cli import _signals, _wait, _waiting
-from stream_tasks.cli._app import commands
+from stream_tasks.cli import _signals, _waiting
 from stream_tasks.cli._signals import Stop
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
@@ -142,7 +140,7 @@ class TestLines:
         assert ended.err.endswith(
             "may still be running on the server\n"
             "To go on:\n"
-            "  stream-tasks wait endless --timeout 0\n"
+            "  stream-tasks wait --timeout 0 endless\n"
             "With --journal FILE, only what has not ended is asked for again.\n"
         )
 
@@ -268,7 +266,7 @@ class TestLines:
             "Not finished: 1 of 3 tasks.\n"
             "  endless  running\n"
             "To go on:\n"
-            "  stream-tasks wait endless done bad --fail-fast\n" in ended.err
+            "  stream-tasks wait --fail-fast endless done bad\n" in ended.err
         )
 
     def test_warnings(self, run: Run, server: FakeStream) -> None:
@@ -366,7 +364,7 @@ class TestLines:
             select.select([process.stdout], [], [], 50)
             process.terminate()
             assert process.wait(50) == 143
-            assert end(process).err.startswith("\nTerminated.\nTo go on:\n  stream-tasks wait large ")
+            assert end(process).err.startswith("\nTerminated.\nTo go on:\n  stream-tasks wait --journal ")
 
     def test_slow_reader(self, server: FakeStream) -> None:
         """A reader that takes nothing does not hold up the waits, and gets all lines in the end."""
@@ -526,37 +524,6 @@ class TestIds:
         assert terminal.end().code == 0
 
 
-class TestHint:
-    @pytest.mark.parametrize(
-        ("args", "hint"),
-        [
-            pytest.param(
-                ["an id", "--base-url", "http://127.0.0.1:1"],
-                ["To go on:", "  stream-tasks wait 'an id' --base-url http://127.0.0.1:1"],
-                id="quoted",
-            ),
-            pytest.param(
-                ["-"], ["To go on, with the same ids on stdin:", "  stream-tasks wait -"], id="stdin"
-            ),
-            pytest.param(
-                ["--api-secret", "hush", "a", "--api-secret=hush", "--api-secret"],
-                [
-                    "To go on:",
-                    "  stream-tasks wait a",
-                    "The secret is left out: set STREAM_API_SECRET.",
-                ],
-                id="a secret",
-            ),
-            pytest.param(["x" * 3000], ["To go on:", "  the same command again"], id="too long"),
-        ],
-    )
-    def test_command(self, args: list[str], hint: list[str]) -> None:
-        """The command that goes on can be pasted, and holds no secret."""
-        ctx = click.Context(_wait.wait, click.Context(commands, info_name="stream-tasks"), "wait")
-        ctx.meta[_wait._ARGS] = tuple(args)
-        assert _wait._hint(ctx, has_journal=True, uses_stdin="-" in args).splitlines() == hint
-
-
 class TestTerminal:
     def test_one(self, server: FakeStream) -> None:
         """One task's status and the time that is left are shown, and then its result, indented."""
@@ -596,7 +563,7 @@ class TestTerminal:
         assert re.fullmatch(r"endless +timed out +\d+\.\d s +still running", shown[0])
         assert re.fullmatch(r"bad +failed +\d+\.\d s +disk_full: there was no room for all of it", shown[1])
         assert re.fullmatch(r'done +completed +\d+\.\d s +\{"a": 1\}', shown[2])
-        assert shown[3:5] == ["To go on:", "  stream-tasks wait endless bad done --timeout 2"]
+        assert shown[3:5] == ["To go on:", "  stream-tasks wait --timeout 2 endless bad done"]
 
     @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50), (40, 12), (30, 8)])
     def test_many(self, server: FakeStream, columns: int, lines: int) -> None:

@@ -15,8 +15,9 @@ from stream_tasks.cli._demo import demo
 from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
+from stream_tasks.cli._hints import point_to_doctor
 from stream_tasks.cli._operations import operations
-from stream_tasks.cli._output import complain, point_to_doctor, prepare, unwritable
+from stream_tasks.cli._output import complain, prepare, unwritable
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._signals import deafen
 from stream_tasks.cli._wait import get, wait

@@ -1,6 +1,7 @@
 """Ids from arguments, files and stdin."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
@@ -10,7 +11,7 @@ import click
 from stream_tasks._http import protocol
 from stream_tasks.cli._output import is_terminal
 
-__all__ = ["read_ids", "task_of", "uses_stdin"]
+__all__ = ["STDIN", "is_lasting", "read_ids", "task_of", "uses_stdin"]
 
 STDIN: Final = "-"
 
@@ -21,6 +22,11 @@ Read = Callable[[str], str | None]
 def uses_stdin(arguments: Sequence[str], files: Sequence[str]) -> bool:
     """Whether ids are read from stdin: it is named, or nothing is given at all."""
     return STDIN in (*arguments, *files) or not (arguments or files)
+
+
+def is_lasting(file: str) -> bool:
+    """Whether a file of ids has the same ids when it is read once more."""
+    return os.path.isfile(file) and not file.startswith(("/dev/fd/", "/dev/stdin", "/proc/"))  # noqa: PTH113
 
 
 def read_ids(

@@ -11,6 +11,7 @@ import click
 from stream_tasks import _operations
 from stream_tasks.cli._flags import flags
 from stream_tasks.cli._help import epilog
+from stream_tasks.cli._hints import Remembering
 from stream_tasks.cli._options import connection_options, from_option, output_options, pace_options
 from stream_tasks.cli._running import Kind, run
 
@@ -91,7 +92,7 @@ def _command(name: str, kind: Kind) -> click.Command:
     own = flags(getattr(_operations, name))
     if name == "export_channels":
         own += _periods()
-    command = click.Command(
+    command = Remembering(
         name.replace("_", "-"),
         params=[
             click.Argument(["ids"], nargs=-1, metavar="[ID]..."),

@@ -18,7 +18,6 @@ __all__ = [
     "duration",
     "is_live",
     "is_terminal",
-    "point_to_doctor",
     "prepare",
     "printable",
     "show_json",
@@ -79,11 +78,6 @@ def complain(error: StreamException) -> None:
 def unwritable(error: OSError) -> str:
     """Say that stdout or stderr cannot be written."""
     return f"Error: cannot write: {printable(error.strerror or str(error))}"
-
-
-def point_to_doctor() -> None:
-    """Tell on stderr what finds out why the server cannot be asked."""
-    click.echo("stream-tasks doctor looks for the cause.", err=True)
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -12,12 +13,13 @@ from stream_tasks import _operations
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
 from stream_tasks.cli import _codes, _signals
+from stream_tasks.cli._hints import go_on_with, link_of
 from stream_tasks.cli._ids import read_ids, uses_stdin
 from stream_tasks.cli._options import make_client
 from stream_tasks.cli._output import is_terminal, printable
 from stream_tasks.cli._saving import Target, save
 from stream_tasks.cli._signals import Stop
-from stream_tasks.cli._starting import Job, complain_of_items, hint, show_started, start
+from stream_tasks.cli._starting import Job, complain_of_items, show_started, start
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.models import StartedTask, TaskOutcome
@@ -100,7 +102,7 @@ def run(
             raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
         _ask(ctx, f"This {what}, of the app {reached['api_key'] or os.environ[auth.KEY_VARIABLE]}.")
     with warnings_on_stderr(quiet=given["quiet"]):
-        code = _signals.run(lambda stop: _start(client, job, given, target, stop))
+        code = _signals.run(lambda stop: _start(ctx, client, job, given, target, stop=stop))
     ctx.exit(code)
 
 
@@ -159,7 +161,13 @@ def _named(ctx: click.Context, options: dict[str, Any]) -> str:
 
 
 async def _start(
-    client: AsyncStream, job: Job, given: dict[str, Any], target: Target | None, stop: Stop
+    ctx: click.Context,
+    client: AsyncStream,
+    job: Job,
+    given: dict[str, Any],
+    target: Target | None,
+    *,
+    stop: Stop,
 ) -> int:
     """Start a job, and wait for its tasks unless that is not wanted."""
 
@@ -170,33 +178,39 @@ async def _start(
             click.echo(f"Started {printable(task.task_id)} for {job.told(len(ids))}.", err=True)
 
     async with client:
-        started = await start(client, job, tell, stop)
+        started = await start(client, job, tell, stop, partial(go_on_with, ctx))
         if not given["wait"]:
             failed = complain_of_items(job, (task.result for task in started.tasks))
             return max(started.code, _codes.FAILED if failed else 0)
         if not started.tasks or started.code > _codes.SIGNAL:
             return started.code
-        return max(started.code, await _wait(client, job, started.tasks, given, target, stop=stop))
+        code = await _wait(ctx, client, job, started.tasks, given, target=target, stop=stop)
+        return max(started.code, code)
 
 
 async def _wait(
+    ctx: click.Context,
     client: AsyncStream,
     job: Job,
     tasks: Sequence[StartedTask[Any]],
     given: dict[str, Any],
-    target: Target | None,
     *,
+    target: Target | None,
     stop: Stop,
 ) -> int:
     """Wait for tasks, say what came of them, and save what they exported."""
     outcomes: list[TaskOutcome[Any]] = []
 
     names = ("poll_interval", "timeout", "as_json", "quiet", "verbose")
-    options = WaitOptions(again=hint, **{name: given[name] for name in names})
+    options = WaitOptions(
+        again=partial(go_on_with, ctx), started_here=True, **{name: given[name] for name in names}
+    )
     code = await wait_and_show(client, tasks, options, stop, on_outcome=outcomes.append)
     failed = complain_of_items(job, (outcome.result() for outcome in outcomes if outcome.ok))
     if failed:
         code = max(code, _codes.FAILED)
     if target is not None and code < _codes.SIGNAL:
-        code = max(code, await save(client, tasks, outcomes, target, stop, quiet=given["quiet"]))
+        tell_link = partial(link_of, ctx)
+        saved = await save(client, tasks, outcomes, target, stop, link_of=tell_link, quiet=given["quiet"])
+        code = max(code, saved)
     return code

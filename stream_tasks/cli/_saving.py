@@ -1,7 +1,7 @@
 """Saving what was exported."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Self
@@ -68,9 +68,19 @@ async def save(
     target: Target,
     stop: Stop,
     *,
+    link_of: Callable[[str], str],
     quiet: bool,
 ) -> int:
     """Download the exports that have completed.
+
+    Args:
+        client: The client to make fresh links with.
+        tasks: The exports.
+        outcomes: What came of them.
+        target: Where they go.
+        stop: Which signal ends it.
+        link_of: Tells how to get one that was not saved, of its task's id.
+        quiet: Whether stderr is for errors only.
 
     Returns:
         The code to exit with: 0, or 4 when one could not be saved, or 130 after Ctrl-C, 143 after
@@ -81,6 +91,9 @@ async def save(
     for task, path in zip(tasks, target.paths, strict=False):
         task_id = str(task.task_id)
         if task_id not in urls:
+            continue
+        if code > _codes.SIGNAL:
+            click.echo(link_of(task_id), err=True)
             continue
         try:
             size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
@@ -97,11 +110,7 @@ async def save(
             if not quiet:
                 click.echo(printable(f"Saved {path} ({decimal(size)})."), err=True)
             continue
-        click.echo(
-            printable(f"The export is still there: stream-tasks get {task_id} tells its link."), err=True
-        )
-        if code > _codes.SIGNAL:
-            break
+        click.echo(link_of(task_id), err=True)
     return code
 
 

@@ -11,6 +11,7 @@ import click
 from stream_tasks._http import auth, protocol
 from stream_tasks.cli import _signals
 from stream_tasks.cli._help import epilog
+from stream_tasks.cli._hints import program
 
 if TYPE_CHECKING:
     from stream_tasks.testing import FakeStream
@@ -73,6 +74,7 @@ def _introduction(server: "FakeStream") -> str:
         auth.SECRET_VARIABLE: server.api_secret,
     }
     exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in environment.items())
+    name = program()
     return f"""\
 A fake Stream server listens on {server.url}. Ctrl-C stops it.
 
@@ -82,10 +84,10 @@ Point clients to it; the secret opens nothing but this server:
 
 Then start a task, and wait for it:
 
-  stream-tasks export-channels messaging:general
+  {name} export-channels messaging:general
 
 Or start many, and wait for them later:
 
-  seq 5000 | stream-tasks export-users - --no-wait > ids.txt
-  stream-tasks wait --from ids.txt
+  seq 5000 | {name} export-users - --no-wait > ids.txt
+  {name} wait --from ids.txt
 """

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import shlex
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 from attrs import define, field, frozen
@@ -17,9 +16,7 @@ from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import StreamBatchException
 from stream_tasks.models import ItemResults, StartedTask
 
-__all__ = ["Job", "Started", "complain_of_items", "hint", "show_started", "start"]
-
-_LONGEST_HINT: Final = 2000
+__all__ = ["Job", "Started", "complain_of_items", "show_started", "start"]
 
 
 @frozen
@@ -71,7 +68,11 @@ class Started:
 
 
 async def start(
-    client: AsyncStream, job: Job, tell: Callable[[StartedTask[Any], Sequence[str]], object], stop: Stop
+    client: AsyncStream,
+    job: Job,
+    tell: Callable[[StartedTask[Any], Sequence[str]], object],
+    stop: Stop,
+    again: Callable[[Sequence[str]], str],
 ) -> Started:
     """Start a job batch by batch; what cannot be started is said on stderr.
 
@@ -82,6 +83,7 @@ async def start(
         job: What to start.
         tell: Called with each task and the ids that it is for, as soon as it is started.
         stop: Which signal ends it.
+        again: Makes the hint for going on with tasks, of their ids.
     """
     done = Started()
     operation = getattr(client, job.operation)
@@ -94,9 +96,8 @@ async def start(
             try:
                 await stop.write(tell, task, batch)
             except OSError:
-                # Nobody was told of this one.
-                if task.task_id is not None:
-                    click.echo(hint([task.task_id]), err=True)
+                # What a pipe still held is lost, too.
+                _name_started(done.tasks, again)
                 _name_unsent(job, done.items, 0)
                 raise
     except StreamBatchException as error:
@@ -109,10 +110,15 @@ async def start(
         # The next batch may have been under way.
         _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
         # The others are still in the pipe of a reader that is stuck.
-        untold = done.tasks[-1:] if stop.is_stuck else done.tasks
-        if untold:
-            click.echo(hint(str(task.task_id) for task in untold), err=True)
+        _name_started(done.tasks[-1:] if stop.is_stuck else done.tasks, again)
     return done
+
+
+def _name_started(tasks: Iterable[StartedTask[Any]], again: Callable[[Sequence[str]], str]) -> None:
+    """Print what was started, so that it can be waited for."""
+    ids = [task.task_id for task in tasks if task.task_id is not None]
+    if ids:
+        click.echo(again(ids), err=True)
 
 
 def _name_unsent(job: Job, position: int, uncertain: int) -> None:
@@ -124,14 +130,6 @@ def _name_unsent(job: Job, position: int, uncertain: int) -> None:
         if ids:
             click.echo(f"# {heading}: {job.told(len(ids))}", err=True)
             click.echo("\n".join(map(printable, ids)), err=True)
-
-
-def hint(task_ids: Iterable[str]) -> str:
-    """Tell how to go on waiting."""
-    command = shlex.join(["stream-tasks", "wait", *task_ids])
-    if len(command) > _LONGEST_HINT:
-        command = "stream-tasks wait, with the ids that were started"
-    return printable(f"To go on waiting:\n  {command}")
 
 
 def show_started(job: Job, task: StartedTask[Any], ids: Sequence[str], *, as_json: bool, quiet: bool) -> None:

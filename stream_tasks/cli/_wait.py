@@ -1,18 +1,16 @@
 """Tasks on the server: ``wait`` and ``get``."""
 
-import shlex
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import click
 
 from stream_tasks._client import AsyncStream
-from stream_tasks._http import auth
 from stream_tasks.cli import _options, _signals
 from stream_tasks.cli._help import epilog
-from stream_tasks.cli._ids import read_ids, task_of, uses_stdin
+from stream_tasks.cli._hints import Remembering, go_on
+from stream_tasks.cli._ids import read_ids, task_of
 from stream_tasks.cli._journal import Journal
 from stream_tasks.cli._options import (
     connection_options,
@@ -21,7 +19,7 @@ from stream_tasks.cli._options import (
     output_options,
     pace_options,
 )
-from stream_tasks.cli._output import printable, show_json
+from stream_tasks.cli._output import show_json
 from stream_tasks.cli._signals import Stop
 from stream_tasks.cli._waiting import WaitOptions, wait_and_show
 from stream_tasks.cli._warnings import warnings_on_stderr
@@ -29,21 +27,9 @@ from stream_tasks.models import Task
 
 __all__ = ["get", "wait"]
 
-_ARGS: Final = "stream_tasks.args"
-_LONGEST_HINT: Final = 2000
-_SECRET: Final = "--api-secret"  # noqa: S105 - its name
-
-
-class _Remembering(click.Command):
-    """A command that remembers how it was called."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGS] = tuple(args)
-        return super().parse_args(ctx, args)
-
 
 @click.command(
-    cls=_Remembering,
+    cls=Remembering,
     params=[
         click.Argument(["ids"], metavar="[ID]...", nargs=-1),
         from_option(),
@@ -110,10 +96,6 @@ def wait(
     **connection: Any,
 ) -> None:
     """Wait for tasks, and print what came of them."""
-
-    def again(_: Sequence[str]) -> str:
-        return _hint(ctx, has_journal=journal is not None, uses_stdin=uses_stdin(ids, sources))
-
     with ExitStack() as stack:
         stack.enter_context(warnings_on_stderr(quiet=quiet))
         client = make_client(AsyncStream, **connection)
@@ -129,7 +111,7 @@ def wait(
             quiet=quiet,
             verbose=verbose,
             journal=None if journal is None else stack.enter_context(Journal(journal)),
-            again=again,
+            again=lambda _: go_on(ctx),
         )
         code = _signals.run(lambda stop: _wait(client, tasks, options, stop))
     ctx.exit(code)
@@ -162,33 +144,6 @@ def get(task_id: str, **connection: Any) -> None:
             "error": None if task.error is None else attrs.asdict(task.error),
         }
     )
-
-
-def _hint(ctx: click.Context, *, has_journal: bool, uses_stdin: bool) -> str:
-    """Tell how to go on."""
-    args = _without_secret(ctx.meta[_ARGS])
-    command = printable(shlex.join([*ctx.command_path.split(), *args]))
-    if len(command) > _LONGEST_HINT:
-        command = "the same command again"
-    how = "To go on, with the same ids on stdin:" if uses_stdin else "To go on:"
-    hint = f"{how}\n  {command}"
-    if len(args) < len(ctx.meta[_ARGS]):
-        hint += f"\nThe secret is left out: set {auth.SECRET_VARIABLE}."
-    if not has_journal:
-        hint += "\nWith --journal FILE, only what has not ended is asked for again."
-    return hint
-
-
-def _without_secret(args: Iterable[str]) -> list[str]:
-    """Leave an option's secret out, which would stay in a log or on a screen."""
-    rest = iter(args)
-    kept = []
-    for arg in rest:
-        if arg == _SECRET:
-            next(rest, None)
-        elif not arg.startswith(f"{_SECRET}="):
-            kept.append(arg)
-    return kept
 
 
 async def _wait(client: AsyncStream, tasks: list[str], options: WaitOptions, stop: Stop) -> int:

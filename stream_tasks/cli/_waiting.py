@@ -15,13 +15,13 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli import _codes
 from stream_tasks.cli._board import Board
 from stream_tasks.cli._endings import Ending, concerns_all
+from stream_tasks.cli._hints import point_to_doctor
 from stream_tasks.cli._journal import Journal, JournalError
 from stream_tasks.cli._live import Lines, Nothing, Screen
 from stream_tasks.cli._output import (
     PipeConsole,
     is_live,
     is_terminal,
-    point_to_doctor,
     printable,
     unwritable,
 )
@@ -37,7 +37,7 @@ from stream_tasks.models import StartedTask, TaskOutcome
 __all__ = ["WaitOptions", "wait_and_show"]
 
 SHOWN: Final = 10
-"""So many unfinished tasks are named on a terminal, where what is said before them stays in sight."""
+"""So many unfinished tasks are named where what is said before them is to stay in sight."""
 
 _REFUSAL: Final = "refused"
 
@@ -56,6 +56,7 @@ class WaitOptions:
         verbose: Whether to print the server's stack traces of failed tasks.
         journal: Where to keep what ended, and to look up what ended before.
         again: Makes the hint for going on later, of the ids that are worth another wait.
+        started_here: Whether only this process knows the ids: `again` then names each that is left.
     """
 
     poll_interval: float = 1.0
@@ -67,6 +68,7 @@ class WaitOptions:
     verbose: bool = False
     journal: Journal | None = None
     again: Callable[[Sequence[str]], str] | None = None
+    started_here: bool = False
 
 
 async def wait_and_show(
@@ -153,6 +155,9 @@ class _Wait:
         except JournalError as error:
             self._stopped_by, self._code = f"Error: {error.message}", error.exit_code
         except BrokenPipeError:
+            self._is_unwritable = True
+            if self._options.started_here:
+                self._hint()
             raise
         except OSError as error:
             self._is_unwritable = True
@@ -226,9 +231,10 @@ class _Wait:
         elif self._stopped_by is not None:
             still = "; tasks on the server go on" if unfinished else ""
             click.echo(f"\n{self._stopped_by}{still}.", err=True)
-            _name(board)
+            _name(board, is_short=options.started_here or is_terminal(sys.stderr))
         if not options.quiet:
             self._advise()
+        self._hint()
         return self._results.worst if self._code is None else self._code
 
     def _advise(self) -> None:
@@ -237,8 +243,16 @@ class _Wait:
             click.echo("For what completed tasks returned, use --json or --journal FILE.", err=True)
         if self._stopped_by == _REFUSAL or self._is_cut_off:
             point_to_doctor()
-        is_worth_it = counts["timed_out"] or (
-            self._stopped_by and (self._stopped_by != _REFUSAL or self._board.done > 1)
+
+    def _hint(self) -> None:
+        """Tell how to go on, if that is worth it."""
+        options, stopped_by = self._options, self._stopped_by
+        is_worth_it = options.started_here or (
+            not options.quiet
+            and (
+                self._board.counts["timed_out"]
+                or (stopped_by and (stopped_by != _REFUSAL or self._board.done > 1))
+            )
         )
         # Nobody may have read how the others ended.
         is_unread = self._stop.is_stuck or self._is_unwritable
@@ -277,14 +291,14 @@ def _is_apart(*, as_json: bool) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISCHR(mode)
 
 
-def _name(board: Board) -> None:
-    """Print what was not finished: all of it for programs, as much as can be seen for people."""
+def _name(board: Board, *, is_short: bool) -> None:
+    """Print what was not finished: all of it, or as much as can be seen by people."""
     unfinished = board.unfinished
     if not unfinished:
         return
     tasks = "task" if board.total == 1 else "tasks"
     click.echo(f"Not finished: {len(unfinished):,} of {board.total:,} {tasks}.", err=True)
-    most = SHOWN if is_terminal(sys.stderr) else len(unfinished)
+    most = SHOWN if is_short else len(unfinished)
     for task_id, status in list(unfinished.items())[:most]:
         click.echo(printable(f"  {task_id}  {status or 'not seen yet'}"), err=True)
     if len(unfinished) > most:
