@@ -145,7 +145,9 @@ class TestCommand:
         path.write_text("4c9bb4f0\n")
         ended = run("a")
         assert (ended.code, path.read_text()) == (2, "4c9bb4f0\n")
-        assert "line 1 is none of a journal's (it is not JSON); the file is left as it is" in ended.err
+        assert (
+            "line 1 is none of a journal's (it is not JSON); the file is left as it is: remove" in ended.err
+        )
         assert not server.requests
 
     @pytest.mark.parametrize("name", [".", "no/such"])
@@ -227,6 +229,20 @@ class TestJournal:
                 for ending in ENDINGS[whole:]:
                     journal.add(ending)
             assert path.read_bytes() == content
+
+    @pytest.mark.parametrize("torn", [b"", b'{"task', b'{"task_id": "x", "st'], ids=ascii)
+    def test_zeros(self, path: Path, torn: bytes) -> None:
+        """Zeros, as a crashed machine leaves them at the end, are a torn line."""
+        content = write_all(path)
+        path.write_bytes(content + torn + bytes(5000))
+        with Journal(str(path)) as journal:
+            assert list(journal.endings.values()) == ENDINGS
+        assert path.read_bytes() == content
+
+    def test_stdout(self) -> None:
+        """A '-' makes no file of that name."""
+        with pytest.raises(click.UsageError, match="stdin or stdout"):
+            Journal("-")
 
     def test_only_what_ended(self, path: Path) -> None:
         """What has not ended is not written down, nor counts if another program wrote it."""

@@ -227,7 +227,9 @@ def test_options_are_sent(args: str, body: dict[str, Any], run: Run, server: Fak
         pytest.param(
             ["export-users", "jane", "--overwrite"], "--overwrite is of no use without", id="no output"
         ),
-        pytest.param(["export-users", "jane", "--output", "/"], "'--output': / is a directory", id="no file"),
+        pytest.param(["export-users", "jane", "--output", "/"], "'/' is a directory's name", id="no file"),
+        pytest.param(["export-users", "jane", "-o", "new/"], "'new/' is a directory's name", id="a new dir"),
+        pytest.param(["export-users", "jane", "-o", "-"], "'-' is stdout", id="stdout"),
         pytest.param(["reactivate-users", "jane", "--yes"], "No such option", id="nothing to ask"),
     ],
 )

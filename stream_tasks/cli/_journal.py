@@ -62,6 +62,8 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.endings: dict[str, Ending] = {}
         self._path = path
+        if path == "-":
+            raise self._unusable("is stdin or stdout, and no file that outlives the process")
         self._synced_at = 0.0
         self._is_synced = True
         try:
@@ -129,8 +131,8 @@ class Journal:
         good = 0
         for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n"):
-                # Whatever else ends so is somebody's file.
-                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                # A crashed machine leaves zeros. Whatever else ends so is somebody's file.
+                if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line.rstrip(b"\0"))):
                     raise self._no_journal(number, "it is cut off")
                 self._file.truncate(good)
                 break
@@ -146,7 +148,10 @@ class Journal:
             self.endings.setdefault(str(ending.task_id), ending)
 
     def _no_journal(self, number: int, why: str) -> click.UsageError:
-        return self._unusable(f"line {number} is none of a journal's ({why}); the file is left as it is")
+        return self._unusable(
+            f"line {number} is none of a journal's ({why}); the file is left as it is: "
+            "remove that line, or name another file"
+        )
 
     def _unusable(self, why: str | None) -> click.UsageError:
         return click.BadParameter(f"{self._path}: {why}", param_hint="'--journal'")

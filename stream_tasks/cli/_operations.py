@@ -1,5 +1,6 @@
 """The commands that start operations: exports, deletions, and users' comings and goings."""
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -12,18 +13,20 @@ from stream_tasks import _operations
 from stream_tasks.cli._flags import flags
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._hints import Remembering
-from stream_tasks.cli._options import connection_options, from_option, output_options, pace_options
+from stream_tasks.cli._options import FILE, connection_options, from_option, output_options, pace_options
 from stream_tasks.cli._running import Kind, run
 
 __all__ = ["operations"]
 
 _EXIT_CODES: Final = {
-    0: "all was done",
+    0: "all was done; with --no-wait, all was started",
     1: "a task failed, or one of the items did",
     2: "wrong usage, no credentials, or not confirmed: nothing was started",
     3: "the time ran out; tasks may still be running",
     4: "the server could not be asked, or refused; or a download failed",
     130: "interrupted by Ctrl-C",
+    141: "whoever read the output has gone",
+    143: "ended by SIGTERM",
 }
 """The highest that applies is the one."""
 
@@ -46,7 +49,7 @@ _KINDS: Final = {
         "deletes",
         "channels",
         "Delete channels, each given as type:id.",
-        "stream-tasks delete-channels --from channels.txt --hard-delete -y",
+        "stream-tasks delete-channels --from channels.txt --hard-delete --yes",
         asks=True,
     ),
     "delete_users": Kind(
@@ -80,6 +83,16 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     except ValueError:
         raise click.BadParameter(f"{value!r} is no date, or date and time, as of ISO 8601") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def _file(_: click.Context, __: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if value == "-":
+        raise click.BadParameter("'-' is stdout, which tells what came of the tasks: name a file")
+    if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
+        raise click.BadParameter(f"{value!r} is a directory's name: name a file")
+    return Path(value)
 
 
 def operations() -> list[click.Command]:
@@ -142,7 +155,8 @@ def _around(kind: Kind) -> list[click.Option]:
         click.Option(
             ["-o", "--output"],
             metavar="FILE",
-            type=click.Path(path_type=Path),
+            type=FILE,
+            callback=_file,
             help="Download the export to FILE, once it is complete. Of several tasks, each has a file of its "
             "own, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
         ),
@@ -158,7 +172,9 @@ def _waiting() -> list[click.Option]:
             help="Wait for the tasks, which is the default; or print their ids, one a line, for 'wait -'.",
         ),
         *pace_options(
-            timeout=600, about="How long to wait at the most, once all are started; 'none' for no limit."
+            timeout=600,
+            about="How long to wait at the most, once all are started; 0 for one look at each, "
+            "'none' for no limit.",
         ),
         *output_options(),
     ]
