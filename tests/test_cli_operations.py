@@ -505,7 +505,7 @@ def test_ctrl_c_while_waiting_for_many(server: FakeStream, tmp_path: Path, args:
     path = listed(tmp_path / "users.txt", users(1500))
     terminal = Terminal("export-users", "--from", path, *args, columns=200, lines=90)
     # A terminal that is not read holds the program up.
-    until(lambda: terminal.shown is not None and sum(r.method == "GET" for r in server.requests) >= 60)
+    until(lambda: (terminal.shown, sum(r.method == "GET" for r in server.requests) >= 60)[1])
     terminal.type("\x03")
     ended = terminal.end()
     assert ended.code == 130
