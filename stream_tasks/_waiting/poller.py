@@ -344,8 +344,7 @@ class Poller:
             self._begin(watch, now)
             watch.has_begun = False
             poll = self._loop.create_task(self._poll(watch, math.inf), context=watch.context)
-            # An eager task that met no obstacle has ended.
-            if watch.is_polling:
+            if watch.is_polling:  # pragma: no branch - only an eager task may have ended
                 watch.poll = poll
                 self._out[watch] = poll
         if self._due.next_due() <= now and self._free_at(now) <= now:
