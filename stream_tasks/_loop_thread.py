@@ -362,10 +362,10 @@ _watcher: threading.Thread | None = None
 
 def _watch_main_thread() -> None:
     global _watcher  # noqa: PLW0603 - one for the process
-    if _watcher is None:
-        watcher = threading.Thread(target=_at_main_thread_end, name="stream_tasks-exit", daemon=True)
-        watcher.start()
-        _watcher = watcher
+    # An interrupt may come between making and starting it; what has not begun is made anew.
+    if _watcher is None or not _watcher.is_alive():
+        _watcher = threading.Thread(target=_at_main_thread_end, name="stream_tasks-exit", daemon=True)
+        _watcher.start()
 
 
 def _at_main_thread_end() -> None:
