@@ -34,7 +34,7 @@ from stream_tasks import (
     Task,
 )
 from stream_tasks._waiting import pacing
-from stream_tasks._waiting.pacing import FEW, LONGEST_HOLD, OUTAGE, SILENT, SLOWEST, Pacer, Unpaced
+from stream_tasks._waiting.pacing import CALM, FEW, LONGEST_HOLD, OUTAGE, SILENT, SLOWEST, Pacer, Unpaced
 
 PLACES = 100
 
@@ -107,31 +107,67 @@ def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
 
 
 def test_where_no_quota_is_told_polls_go_out_as_often_as_was_borne() -> None:
-    """A refusal makes a rate of the last second's answers, and each answer raises it a little."""
-    pacer = new()
+    """A refusal makes a rate of the last second's answers, which comes back slowly and then rises fast."""
+    pacer = Pacer(PLACES)
     for _ in range(30):
         pacer.sent(0.0)
-    for _ in range(20):
+    for _ in range(10):
         pacer.answered(0.1, None)
     for _ in range(10):
         pacer.refused(0.1, None, 1.0)
-    now = pacer.next_at(0.1)
-    sent = []
-    while now < 60:
+    for _ in range(10):  # they show that more is borne than had been seen
+        pacer.answered(0.2, None)
+    begun = pacer.next_at(0.2)
+    sent = answer_until(pacer, begun, begun + 4 * CALM)
+    for seconds, often in ((0, 14), (CALM, 20), (2 * CALM, 26), (3 * CALM, 68)):
+        assert sum(begun + seconds <= at < begun + seconds + 1 for at in sent) == pytest.approx(often, abs=3)
+    assert pacer.obstacle(sent[-1]) == "rate_limited"
+
+
+def test_a_rate_that_bore_more_for_a_while_begins_where_it_was() -> None:
+    """What was allowed at last, but not asked for, is no measure; what was refused again is too much."""
+    pacer = Pacer(PLACES)
+    for _ in range(21):
+        pacer.sent(0.0)
+    for _ in range(20):
+        pacer.answered(0.0, None)
+    pacer.refused(0.0, None, 1.0)
+    now = pacer.next_at(1000.0)
+    pacer.sent(now)
+    pacer.refused(now, None, 1.0)
+    begun = pacer.next_at(now)
+    assert len(answer_until(pacer, begun, begun + 1.0)) == pytest.approx(14, abs=2)
+    for round_ in range(30):
+        now = pacer.next_at(begun + 1.0)
+        pacer.sent(now)
+        pacer.refused(now, None, 1.0)
+        begun = pacer.next_at(now)
+        assert answer_until(pacer, begun, begun + 1 / SLOWEST), round_
+
+
+@pytest.mark.parametrize("is_too_often", [True, False])
+def test_a_refusal_that_tells_no_rate_holds_and_no_more(is_too_often: bool) -> None:
+    """Where nothing had been answered before, or the server was overloaded."""
+    pacer = Pacer(PLACES)
+    pacer.sent(0.0)
+    if not is_too_often:
+        pacer.sent(0.0)
+        pacer.answered(0.0, None)
+    pacer.refused(0.0, None, 1.0, is_too_often=is_too_often)
+    begun = pacer.next_at(0.0)
+    assert 1.0 <= begun <= 1.2
+    assert len(answer_until(pacer, begun, begun + 1.0, most=1000)) == 1000
+
+
+def answer_until(pacer: Pacer, now: float, end: float, most: int = 100_000) -> list[float]:
+    """Send as often as the pacer lets, and answer at once; return when that was."""
+    sent: list[float] = []
+    while now < end and len(sent) < most:
         pacer.sent(now)
         sent.append(now)
         pacer.answered(now, None)
         now = pacer.next_at(now)
-    assert sent[2] - sent[1] == pytest.approx(1 / 14, rel=0.05)
-    assert sent[-1] - sent[-2] == pytest.approx(1 / 22, rel=0.1)
-    assert pacer.obstacle(sent[-1]) == "rate_limited"
-    for round_ in range(30):
-        pacer.sent(now)
-        pacer.refused(now, None, 1.0)
-        now = pacer.next_at(now)
-        pacer.sent(now)
-        pacer.answered(now, None)
-        assert pacer.next_at(now) - now <= 1 / SLOWEST, round_
+    return sent
 
 
 def test_a_poll_that_was_given_up_frees_its_place_and_says_nothing() -> None:
@@ -734,7 +770,7 @@ def test_polls_that_hang_in_all_places_hold_up_nobody_for_long() -> None:
 
 @pytest.mark.parametrize("pacing", [True, False])
 def test_a_server_that_is_only_slow_gets_to_answer(pacing: bool) -> None:
-    """Though others wait for a place, hardly a poll is given up."""
+    """Though others wait for a place, half of the polls are left alone."""
     server = ByTime(lambda _: 0.0, latency=8.0)
     given_up: list[str] = []
 
@@ -752,7 +788,7 @@ def test_a_server_that_is_only_slow_gets_to_answer(pacing: bool) -> None:
         assert_rests(client.engine)
 
     in_virtual_time(main())
-    assert len(given_up) <= 2
+    assert len(given_up) <= 5
     assert server.most_in_flight == 10
 
 
@@ -798,7 +834,7 @@ class Away:
     [
         pytest.param(StreamTransportException("connection_reset"), 150, id="it resets"),
         pytest.param(StreamApiException(status_code=503), 150, id="it is overloaded"),
-        pytest.param(Hang(30), 150, id="it hangs"),
+        pytest.param(Hang(30), 220, id="it hangs"),
         pytest.param(StreamRateLimitException(retry_after=timedelta(seconds=20)), 130, id="it refuses"),
         pytest.param(
             StreamApiException(status_code=503, _hold=timedelta(seconds=20)), 130, id="503 with a time"
@@ -839,6 +875,20 @@ def test_those_that_hang_first_hold_up_those_behind_them_for_some_seconds_only()
     assert max(outcome.elapsed for outcome in healthy) < 5 * SILENT
 
 
+@pytest.mark.parametrize(("places", "hanging"), [(10, 30), (100, 150)])
+def test_those_that_hang_first_may_be_more_than_there_are_places(places: int, hanging: int) -> None:
+    """One after the other gives way."""
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        if int(task_id) < hanging:
+            await asyncio.sleep(min(limit, 30.0))
+            raise StreamTransportException("timeout")
+        return Task(task_id, "completed", EPOCH, EPOCH), None
+
+    outcomes, _ = wait_for_all(fetch, hanging + 500, 60.0, max_connections=places)
+    assert all(outcome.ok for task_id, outcome in outcomes.items() if int(task_id) >= hanging)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -860,7 +910,7 @@ def test_a_timeout_tells_what_held_the_polls_back(answer: Any, reason: str) -> N
 
 def test_a_timeout_soon_after_an_outage_tells_of_it() -> None:
     """Those that had no look since it began were held up by it, and no others."""
-    server = Away(StreamTransportException("connection_reset"), 5.5, 18.0)
+    server = Away(StreamTransportException("connection_reset"), 5.5, 16.5)
     server.server.latency = 0.5
     outcomes, _ = wait_for_all(server, 1000, 20.0, max_connections=10)
     errors: list[Any] = [outcome.exception() for outcome in outcomes.values()]

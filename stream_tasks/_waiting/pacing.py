@@ -58,8 +58,8 @@ LEAST_SHARE: Final = 0.1
 RECOVERY: Final = 0.6
 """How much of the rate comes back in a window that is spent."""
 
-FORGIVING: Final = 1 / 120
-"""By so many polls a second the rate rises with each answer, where no quota is told."""
+CALM: Final = 10.0
+"""Where no quota is told, the rate is after so many seconds what it was at the last refusal."""
 
 SLOWEST: Final = 0.2
 """It never falls below so many polls a second."""
@@ -132,9 +132,11 @@ class Unpaced:
         del now, quota
         self._out.popleft()
 
-    def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
-        """Note that the server asked to come later, in so many seconds if it said."""
-        del now, quota, retry_after
+    def refused(
+        self, now: float, quota: RateLimit | None, retry_after: float | None, *, is_too_often: bool = True
+    ) -> None:
+        """Note that the server asked to come later, in so many seconds if it said, and whether for that."""
+        del now, quota, retry_after, is_too_often
         self._out.popleft()
 
     def failed(self, now: float) -> None:
@@ -163,7 +165,8 @@ class Pacer(Unpaced):
         self._window_end = -math.inf
         self._paced_to = -math.inf
         self._spreads = False
-        self._rate = 0.0
+        self._borne = 0.0
+        self._calm_from = -math.inf
         self._second_end = -math.inf
         self._answers = self._answers_before = 0
 
@@ -178,7 +181,7 @@ class Pacer(Unpaced):
         if self._hold_until > at or self._probe_at > at:
             at = max(self._hold_until, self._probe_at)
         if not self._quota:
-            return max(at, self._paced_to + 1 / self._rate) if self._rate else at
+            return max(at, self._paced_to + 1 / self._rate(at)) if self._borne else at
         if self._left <= 0 and at < self._window_end:
             at = self._window_end
         if at >= self._window_end:
@@ -200,7 +203,7 @@ class Pacer(Unpaced):
         if is_silent or self._failures >= OUTAGE:
             return "unreachable"
         lately = now - BURST
-        if self._refusals or ((self._quota or self._rate) and lately < self.next_at(lately) < math.inf):
+        if self._refusals or ((self._quota or self._borne) and lately < self.next_at(lately) < math.inf):
             return "rate_limited"
         if since < self._outage_ended:
             return "unreachable"
@@ -216,8 +219,8 @@ class Pacer(Unpaced):
             self._left -= 1
             self._spent += 1
             self._spreads = True
-        elif self._rate:
-            self._paced_to = max(self._paced_to + 1 / self._rate, now - BURST)
+        elif self._borne:
+            self._paced_to = max(self._paced_to + 1 / self._rate(now), now - BURST)
         if self._failures >= OUTAGE:
             # Those that are still out count as if they had failed.
             self._probe_at = now + PROBES.delay(self._failures - OUTAGE + self.in_flight)
@@ -241,8 +244,17 @@ class Pacer(Unpaced):
                 self._share = min(self._share + RECOVERY / max(self._quota, 1), 1.0)
         self._is_new = False
 
-    def refused(self, now: float, quota: RateLimit | None, retry_after: float | None) -> None:
-        """Note that the server asked to come later, in so many seconds if it said."""
+    def refused(
+        self, now: float, quota: RateLimit | None, retry_after: float | None, *, is_too_often: bool = True
+    ) -> None:
+        """Note that the server asked to come later.
+
+        Args:
+            now: The time.
+            quota: What the answer told of it.
+            retry_after: In how many seconds to come, if it said.
+            is_too_often: Whether that is for being asked too often.
+        """
         self._out.popleft()
         self.learn(now, quota)
         self._failures = 0
@@ -250,9 +262,9 @@ class Pacer(Unpaced):
         if now >= self._hold_until:
             # Those of one burst tell the same thing.
             self._refusals += 1
-            if not self._quota and self._refusals == 1:
-                self._slow_down()
-            if quota is not None and quota.remaining > 0 and self._spreads:
+            if is_too_often and not self._quota and self._refusals == 1:
+                self._slow_down(now)
+            if is_too_often and quota is not None and quota.remaining > 0 and self._spreads:
                 # The window bears it, the second did not, though polls were spread.
                 self._share = max(self._share * YIELD, LEAST_SHARE)
         hold = retry_after if retry_after is not None and SOON <= retry_after <= ABSURD_HOLD else None
@@ -264,6 +276,8 @@ class Pacer(Unpaced):
         hold = min(hold, LONGEST_HOLD)
         hold += min(RE_ENTRY, hold / 10) * random.random()  # noqa: S311 - not a secret
         self._hold_until = max(self._hold_until, now + hold)
+        if is_too_often:
+            self._calm_from = self._hold_until
         self._allowed = 1
         self._is_new = False
 
@@ -286,13 +300,26 @@ class Pacer(Unpaced):
             self._answers_before = self._answers if now < self._second_end + 1 else 0
             self._answers, self._second_end = 0, now + 1
         self._answers += 1
-        if self._rate:
-            self._rate += FORGIVING
+        if self._borne and now < self._hold_until:
+            # What was out with those that were refused shows, too, how much is borne.
+            self._borne = max(self._borne, self._answers)
 
-    def _slow_down(self) -> None:
-        """Ask less often than was refused."""
-        borne = self._rate or max(self._answers, self._answers_before, LITTLE)
-        self._rate = max(borne * YIELD, SLOWEST)
+    def _slow_down(self, now: float) -> None:
+        """Ask less often than was refused; where nothing was answered before, that tells no rate."""
+        counted = max(self._answers, self._answers_before)
+        if self._borne:
+            self._borne = min(self._rate(now), max(self._borne, counted))
+        elif counted:
+            self._borne = max(counted, LITTLE)
+
+    def _rate(self, now: float) -> float:
+        """Return how many polls a second go out where no quota is told.
+
+        It comes back to what the server bore, stays near it for a while, and then rises ever faster:
+        what the server bore then may be far less than what it bears now.
+        """
+        calm = max(now - self._calm_from, 0.0) / CALM - 1
+        return max(self._borne * (1 + (1 - YIELD) * calm**3), SLOWEST)
 
     def learn(self, now: float, quota: RateLimit | None) -> None:
         """Take in what an answer's headers told."""
