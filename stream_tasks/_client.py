@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import ssl
+import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -727,6 +728,8 @@ class AsyncStream:
             not_found_grace=self._not_found_grace,
             request_timeout=self._connections.request_timeout,
         )
+        # The loop may end first. Weakly: the poller keeps the connections already.
+        transport.on_end = weakref.WeakMethod(poller.close)
         engine = self._engines[loop] = _Engine(transport, poller)
         return engine
 

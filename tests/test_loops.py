@@ -113,6 +113,33 @@ def test_a_client_of_a_module_serves_any_loop(threaded_server: FakeStream, code:
     assert run_quietly(threaded_server, code) == "completed completed\n"
 
 
+LEFT_HALF_WAY = """
+    ids = ["t", *(f"never-{number}" for number in range(500))]
+    client = make(AsyncStream)
+
+    async def main():
+        global outcomes
+        outcomes = client.as_completed(ids, 0, 60)
+        status = (await anext(outcomes)).task.status
+        await asyncio.sleep(0.1)
+        return status
+
+    status = asyncio.run(main())
+    blocking = make()
+    others = blocking.as_completed(ids, 0, 60)
+    print(status, next(others).task.status)
+    others.close()
+"""
+
+
+def test_what_was_left_half_way_ends_with_the_loop(threaded_server: FakeStream) -> None:
+    """That its connections are closed first is no trouble to tell of."""
+    threaded_server.add_task("t")
+    for number in range(500):
+        threaded_server.add_task(f"never-{number}", never=True)
+    assert run_quietly(threaded_server, LEFT_HALF_WAY) == "completed completed\n"
+
+
 def test_loops_come_and_go_in_other_threads(threaded_server: FakeStream) -> None:
     """A client that forgets the loops that are gone does not mind that another thread brings one."""
     server = threaded_server

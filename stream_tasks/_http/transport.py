@@ -32,7 +32,7 @@ from stream_tasks.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 __all__ = ["Answer", "Connections", "Transport", "error_type"]
 
@@ -139,6 +139,7 @@ class Transport:
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session = session
         self._is_closed = False
+        self.on_end: weakref.WeakMethod[Callable[[], None]] | None = None
         # Whether the server may have closed a connection since it last answered: aiohttp, which cannot
         # tell that from an outage, then may send a GET again.
         self._may_be_stale = False
@@ -251,7 +252,7 @@ class Transport:
         if self._is_closed:
             # A poll may have been on its way here: nobody would close what it opened.
             raise RuntimeError("this client is closed")
-        self._lifetime = _lifetime(self._connections, self._headers)
+        self._lifetime = _lifetime(self._connections, self._headers, self.on_end)
         self._session = await anext(self._lifetime)
         # Not __del__: in a cycle of garbage the session's own could come first.
         weakref.finalize(self, _drop, self._loop, self._session).atexit = False
@@ -276,7 +277,9 @@ def _drop(loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> No
 
 
 async def _lifetime(
-    connections: Connections, headers: Mapping[str, str]
+    connections: Connections,
+    headers: Mapping[str, str],
+    on_end: weakref.WeakMethod[Callable[[], None]] | None,
 ) -> AsyncGenerator[aiohttp.ClientSession]:
     """Hold a session open.
 
@@ -301,6 +304,8 @@ async def _lifetime(
     try:
         yield session
     finally:
+        if on_end is not None and (end := on_end()) is not None:
+            end()
         await session.close()
 
 
