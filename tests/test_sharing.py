@@ -5,6 +5,7 @@ import itertools
 import math
 import random
 import sys
+import traceback
 from contextlib import aclosing
 from typing import Any
 
@@ -247,16 +248,28 @@ async def _all(outcomes: Any) -> list[Any]:
 
 
 async def test_a_failure_for_good_is_told_to_all() -> None:
-    """Whoever waits gets the same error, once."""
+    """Each has an error of its own, to which it may add notes and a traceback."""
     denied = StreamApiException(status_code=403)
+    denied.__cause__ = OSError()
     script = Script("running", denied)
     client = client_of(script)
-    waits = [asyncio.create_task(client.wait_for_task("t")) for _ in range(3)]
+    waits = [asyncio.create_task(client.wait_for_task("t")) for _ in range(20)]
     outcomes = await client.wait_for_tasks(["t"])
-    assert outcomes["t"].exception() is denied
-    assert {str(await outcome_of(wait)) for wait in waits} == {str(denied)}
+    errors = [await outcome_of(wait) for wait in waits] + [outcomes["t"].exception()]
+    assert {str(error) for error in errors} == {str(denied)}
+    assert len(set(map(id, errors))) == len(errors)
+    assert all(error.__cause__ is denied.__cause__ for error in errors)
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors) < 10
     assert len(script.polls) == 2
     assert_rests(client.engine)
+
+
+async def test_a_failure_of_another_kind_is_told_to_all_as_it_is() -> None:
+    """What is not of this library may not bear to be copied."""
+    broken = RuntimeError("broken")
+    client = client_of(Script(broken))
+    errors = await asyncio.gather(*[outcome_of(client.wait_for_task("t")) for _ in range(2)])
+    assert errors == [broken, broken]
 
 
 async def test_a_look_of_ones_own_is_fresh() -> None:

@@ -436,11 +436,19 @@ async def test_nobody_looks_for_a_wait_that_has_ended_and_not_left_yet() -> None
     assert timers_left() == 0
 
 
-async def test_thousands_of_waits_begin_some_at_a_time() -> None:
+@pytest.mark.parametrize("is_watched", [False, True])
+async def test_thousands_of_waits_begin_some_at_a_time(is_watched: bool) -> None:
     """Between them the loop has time for others; a wait that is cancelled meanwhile takes no turn."""
     client = ScriptedStream(Script("completed", latency=0.01))
     engine = client.engine
-    waits = [asyncio.create_task(client.wait_for_task(str(number))) for number in range(3 * AT_A_TIME)]
+
+    async def wait(task_id: str) -> TaskResult:
+        if not is_watched:
+            return await client.wait_for_task(task_id)
+        tasks = [task async for task in client.watch_task(task_id)]
+        return TaskResult({}, tasks[-1])
+
+    waits = [asyncio.create_task(wait(str(number))) for number in range(3 * AT_A_TIME)]
     await asyncio.sleep(0)
     assert len(engine._watches) <= AT_A_TIME
     waits[-1].cancel()

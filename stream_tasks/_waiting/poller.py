@@ -13,6 +13,7 @@ import inspect
 import math
 from collections import deque
 from contextvars import copy_context
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
@@ -50,8 +51,8 @@ OVERDUE: Final = 0.05
 STALLED: Final = 1.0
 """A poll without an answer for so many seconds, and twice as long as the one before, will have none."""
 
-MORE_PATIENT: Final = 1.5
-"""By so much patience grows with each poll that gave way to others: the server may only be slow."""
+GIVES_WAY: Final = 0.5
+"""While no poll is answered, one of them gives way to another every so many seconds."""
 
 TIMERS: Final = 0.002
 """Timers may be early by so many seconds: uvloop's count whole milliseconds."""
@@ -88,6 +89,8 @@ class Poller:
         # Polls in tasks of their own, the one that is out longest first.
         self._out: dict[Watch, asyncio.Task[None]] = {}
         self._patience = PATIENCE
+        self._gave_way = -math.inf
+        self._answered = -math.inf  # when the last poll went out that was answered
         self._due: DueQueue[Watch] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -154,6 +157,9 @@ class Poller:
 
     async def watch(self, waiter: Waiter) -> AsyncGenerator[Task]:
         """Yield each new snapshot, the final one last; raises as `wait` does."""
+        turn = self.turn()
+        if turn is not None:
+            await turn
         watch = self.join(waiter)
         try:
             limit = self._take_up(watch, waiter)
@@ -325,7 +331,7 @@ class Poller:
         """Return when the next poll can go out, be it in place of one that hangs."""
         at = self._pacer.next_at(now)
         if at == math.inf and self._out:
-            at = next(iter(self._out)).sent_at + self._patience
+            at = self._next_to_go()[1]
         return at
 
     def _on_timer(self) -> None:
@@ -348,14 +354,23 @@ class Poller:
                 watch.poll = poll
                 self._out[watch] = poll
         if self._due.next_due() <= now and self._free_at(now) <= now:
-            self._give_up(next(iter(self._out)))
+            self._give_up(self._next_to_go()[0], now)
         self._arm()
 
-    def _give_up(self, watch: Watch) -> None:
+    def _next_to_go(self) -> tuple[Watch, float]:
+        """Return the poll that gives way next, where others want its place, and when."""
+        watch = next(iter(self._out))
+        if watch.sent_at < self._answered:
+            return watch, watch.sent_at + self._patience
+        # All may only be slow: so half of them stay.
+        watch = next(islice(self._out, len(self._out) // 2, None))
+        return watch, max(watch.sent_at + self._patience, self._gave_way + GIVES_WAY)
+
+    def _give_up(self, watch: Watch, now: float) -> None:
         """End a poll that hangs: others want its place, and may have more luck."""
         watch.is_given_up = True
         self._out.pop(watch).cancel()
-        self._patience *= MORE_PATIENT
+        self._gave_way = now
 
     def _begin(self, watch: Watch, now: float) -> None:
         watch.is_polling = True
@@ -436,6 +451,7 @@ class Poller:
             return
         task, quota = answer
         watch.took = now - watch.sent_at
+        self._answered = max(self._answered, watch.sent_at)
         if self._patience > PATIENCE or watch.took > PATIENCE / PATIENT:
             self._patience = watch.patience()
         self._pacer.answered(now, quota)
@@ -446,10 +462,9 @@ class Poller:
     def _take_in_failure(self, failure: Exception, now: float) -> None:
         if isinstance(failure, StreamApiException):
             retry_after = failure.hold
-            if isinstance(failure, StreamRateLimitException) or (
-                failure.status_code == _UNAVAILABLE and retry_after is not None
-            ):
-                self._pacer.refused(now, failure.rate_limit, retry_after)
+            is_too_often = isinstance(failure, StreamRateLimitException)
+            if is_too_often or (failure.status_code == _UNAVAILABLE and retry_after is not None):
+                self._pacer.refused(now, failure.rate_limit, retry_after, is_too_often=is_too_often)
             elif failure.status_code < _SERVER_ERROR:
                 self._pacer.answered(now, failure.rate_limit)
             else:

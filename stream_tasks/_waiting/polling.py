@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import ssl
 from collections import deque
@@ -13,6 +14,7 @@ from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED,
     StreamApiException,
     StreamDecodeException,
+    StreamException,
     StreamRateLimitException,
     StreamTransportException,
     StreamWaitTimeoutException,
@@ -91,6 +93,16 @@ def is_not_found(failure: Exception) -> bool:
     return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
 
 
+def _copy(failure: Exception) -> Exception:
+    """Return what another one may raise: each adds to its own traceback, and notes."""
+    if not isinstance(failure, StreamException):
+        return failure
+    its = copy.copy(failure).with_traceback(failure.__traceback__)
+    if failure.__cause__ is not None:  # setting it, even to None, hides the context
+        its.__cause__ = failure.__cause__
+    return its
+
+
 Look = tuple["Task", "RateLimit | None"]
 """What looking at a task brought: the snapshot, and the quota if the answer told it."""
 
@@ -150,8 +162,10 @@ class Waiter:
         self._step = 0
         self._changed: asyncio.Future[None] | None = None
 
-    def see(self, answer: Task | Exception, now: float, not_found_grace: float) -> None:
-        """Take in what a poll brought."""
+    def see(
+        self, answer: Task | Exception, now: float, not_found_grace: float, *, is_shared: bool = False
+    ) -> None:
+        """Take in what a poll brought, perhaps to others, too."""
         if now >= self._own_due:
             # What is looked at earlier, for others, does not lengthen this one's delays.
             self._delay = None
@@ -159,7 +173,7 @@ class Waiter:
         if isinstance(answer, Exception):
             self.failure = answer
             if ends_wait(answer, waited=now - self.started, not_found_grace=not_found_grace):
-                self.finish(answer)
+                self.finish(_copy(answer) if is_shared else answer)
                 return
         else:
             self.failure = None
@@ -315,5 +329,5 @@ class Watch:
         else:
             self.failures = 0
             self.task = answer
-        for waiter in list(self.waiters):
-            waiter.see(answer, now, not_found_grace)
+        for number, waiter in enumerate(list(self.waiters)):
+            waiter.see(answer, now, not_found_grace, is_shared=number > 0)
