@@ -694,11 +694,36 @@ async def test_each_endpoint_has_its_own_window(server: FakeStream, client: Clie
     assert [*(await client.get("/rate_limits"))[1]["server_side"]] == ["DeleteUsers"]
 
 
-@pytest.mark.parametrize("rule", [{"limit": -1}, {"limit": 1, "window": 0}, {"limit": 1, "per_second": 0}])
-def test_rules_must_make_sense(rule: dict[str, Any]) -> None:
-    """A rule that no window can follow is refused."""
-    with pytest.raises(ValueError, match="must be"):
-        RateLimitRule(**rule)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit": -1},
+        {"limit": 1.5},
+        {"limit": "60"},
+        {"window": 0},
+        {"window": math.inf},
+        {"window": "60"},
+        {"per_second": 0},
+        {"per_second": True},
+        {"retry_after": 7},
+        {"headers": "no"},
+    ],
+    ids=str,
+)
+def test_rules_must_make_sense(wrong: dict[str, Any]) -> None:
+    """A rule that no window can follow is refused, and the message says what is wrong with it."""
+    [(name, value)] = wrong.items()
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*, not {value!r}$"):
+        RateLimitRule(**{"limit": 1} | wrong)
+
+
+async def test_numbers_are_good_headers(server: FakeStream, client: Client) -> None:
+    """A header's value may be given as the number that it is."""
+    server.inject(Fault.status(429, headers={"Retry-After": 7}))
+    server.inject(Fault.with_headers([("X-RateLimit-Reset", 1.5)]))
+    for header, sent in (("Retry-After", "7"), ("X-RateLimit-Reset", "1.5")):
+        async with client.ask("GET", "/api/v2/tasks/x") as response:
+            assert response.headers[header] == sent
 
 
 # Faults

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 __all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "file_answer", "header_pairs", "json_answer"]
 
 HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
-Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+Headers: TypeAlias = Mapping[str, str | float] | Iterable[tuple[str, str | float]]
 
 _ERRORS_URL: Final = "https://getstream.io/chat/docs/api_errors_response"
 _INTERNAL: Final = -1
@@ -43,10 +43,30 @@ class Answer:
 
 
 def header_pairs(headers: Headers | None) -> HeaderPairs:
-    """Return headers as pairs, whichever way they were written."""
+    """Return headers as pairs of texts, whichever way they were written.
+
+    Raises:
+        TypeError: They are no headers.
+        ValueError: One would break its line, or has no name.
+    """
     if headers is None:
         return ()
-    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise TypeError(f"headers must be a mapping or pairs of name and value, not {pairs!r}")
+    return tuple(map(_header, pairs))
+
+
+def _header(pair: object) -> tuple[str, str]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        raise TypeError(f"each of headers must be a pair of name and value, not {pair!r}")
+    name, value = pair
+    if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"each of headers must be a name and a text or number, not {name!r}: {value!r}")
+    value = str(value)
+    if not re.fullmatch(r"[^\s:]+", name) or re.search(r"[\r\n\0]", value):
+        raise ValueError(f"each of headers must be a name and one line, not {name!r}: {value!r}")
+    return name, value
 
 
 def json_answer(status: int, body: Mapping[str, Any]) -> Answer:

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
-from stream_tasks.testing._checks import check_kind
+from stream_tasks.testing._checks import check_count
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
 from stream_tasks.testing._quota import Quota, RateLimitRule
 from stream_tasks.testing._requests import Request
@@ -45,7 +45,7 @@ class FakeApp(Scripting):
 
     @rate_limit.setter
     def rate_limit(self, rule: RateLimitRule | int | None) -> None:
-        self.limit("GetTask", rule)
+        self._quota("GetTask").rule = _rule("rate_limit", rule)
 
     def limit(self, endpoint: str, rule: RateLimitRule | int | None) -> None:
         """Set the rule of one endpoint, for instance ``ExportChannels``; each has a window of its own.
@@ -58,12 +58,8 @@ class FakeApp(Scripting):
             TypeError: `rule` is nothing of that.
             ValueError: For an unknown endpoint or a negative number.
         """
-        if isinstance(rule, int):
-            rule = RateLimitRule(rule)
-        if rule is not None:
-            check_kind("rule", rule, RateLimitRule, "a RateLimitRule or a number of calls a minute")
         _check_endpoint(endpoint)
-        self._quota(endpoint).rule = rule
+        self._quota(endpoint).rule = _rule("rule", rule)
 
     def spend(self, calls: int, *, endpoint: str = "GetTask") -> None:
         """Let another program spend some of an endpoint's window, if it has a rule.
@@ -73,8 +69,10 @@ class FakeApp(Scripting):
             endpoint: As for `limit`.
 
         Raises:
-            ValueError: For an unknown endpoint.
+            TypeError: `calls` is no whole number.
+            ValueError: It is negative, or the endpoint unknown.
         """
+        check_count("calls", calls)
         _check_endpoint(endpoint)
         self._quota(endpoint).spend(calls)
 
@@ -151,6 +149,14 @@ class FakeApp(Scripting):
         queue = self._scripts.get(operation.name)
         script, documented = queue.popleft() if queue else (TaskScript(), True)
         return evolve(script, result=operation.result(start)) if documented else script
+
+
+def _rule(name: str, rule: RateLimitRule | int | None) -> RateLimitRule | None:
+    if rule is None or isinstance(rule, RateLimitRule):
+        return rule
+    if isinstance(rule, bool) or not isinstance(rule, int):
+        raise TypeError(f"{name} must be a RateLimitRule, a number of calls a minute, or None, not {rule!r}")
+    return RateLimitRule(rule)
 
 
 def _check_endpoint(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from stream_tasks._backoff import check_seconds
@@ -12,7 +13,21 @@ from stream_tasks.models import StartedTask
 if TYPE_CHECKING:
     from attrs import Attribute
 
-__all__ = ["check_count", "check_json", "check_kind", "check_pause", "check_times", "id_of", "pause_or_none"]
+__all__ = [
+    "check_count",
+    "check_each_text",
+    "check_flag",
+    "check_json",
+    "check_kind",
+    "check_pause",
+    "check_times",
+    "flag",
+    "id_of",
+    "pause",
+    "pause_or_none",
+    "text",
+    "text_or_none",
+]
 
 
 def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
@@ -25,29 +40,56 @@ def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
         raise TypeError(f"{name} must be {allowed}, not {value!r}")
 
 
-def check_count(name: str, value: int, *, least: int = 0) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Check a yes or no.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    check_kind(name, value, bool, "True or False")
+
+
+def check_count(
+    name: str, value: int, *, least: int = 0, most: int | None = None, what: str = "a whole number"
+) -> None:
     """Check a whole number.
 
     Raises:
         TypeError: It is none.
-        ValueError: It is less than `least`.
+        ValueError: It is less than `least`, or more than `most`.
     """
+    allowed = f"{what}, {least} or more" if most is None else f"{what} from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, {least} or more, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be a whole number, {least} or more, not {value!r}")
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
 
 def check_times(times: float) -> None:
     """Check how often something shall happen.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is neither a whole number nor infinite.
         ValueError: It is negative.
     """
-    check_kind("times", times, int | float, "a number")  # type: ignore[arg-type]  # isinstance takes it
-    if not times >= 0:
+    if isinstance(times, bool) or not (isinstance(times, int) or times == math.inf):
+        raise TypeError(f"times must be a whole number, 0 or more, or math.inf, not {times!r}")
+    if times < 0:
         raise ValueError(f"times must be 0 or more, not {times!r}")
+
+
+def check_each_text(name: str, values: object) -> tuple[str, ...]:
+    """Return texts as a tuple.
+
+    Raises:
+        TypeError: They are no iterable of texts, or a single one.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be an iterable of texts, not {values!r}")
+    texts = tuple(values)
+    for each in texts:
+        check_kind(f"each of {name}", each, str, "a text")
+    return texts
 
 
 def check_pause(name: str, seconds: float) -> None:
@@ -61,10 +103,31 @@ def check_pause(name: str, seconds: float) -> None:
         check_seconds(name, seconds)
 
 
+def pause(_: object, attribute: Attribute[Any], value: float) -> None:
+    """Check an attribute as `check_pause` does."""
+    check_pause(attribute.name, value)
+
+
 def pause_or_none(_: object, attribute: Attribute[Any], value: float | None) -> None:
     """Check an attribute as `check_pause` does, unless it is None."""
     if value is not None:
         check_pause(attribute.name, value)
+
+
+def flag(_: object, attribute: Attribute[Any], value: object) -> None:
+    """Check an attribute as `check_flag` does."""
+    check_flag(attribute.name, value)
+
+
+def text(_: object, attribute: Attribute[Any], value: object) -> None:
+    """Check that an attribute is a text."""
+    check_kind(attribute.name, value, str, "a text")
+
+
+def text_or_none(_: object, attribute: Attribute[Any], value: object) -> None:
+    """Check that an attribute is a text or None."""
+    if value is not None:
+        check_kind(attribute.name, value, str, "a text or None")
 
 
 def check_json(name: str, value: object) -> None:

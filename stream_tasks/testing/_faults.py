@@ -9,15 +9,15 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from stream_tasks.testing._answers import Answer, HeaderPairs, Headers, error_answer, header_pairs
-from stream_tasks.testing._checks import check_kind, check_pause
+from stream_tasks.testing._checks import check_count, check_flag, check_json, check_kind, check_pause
 from stream_tasks.testing._requests import Request
 
 __all__ = ["Fault", "PlannedFault"]
 
 Body: TypeAlias = Mapping[str, Any] | str | bytes
 
-_FIRST_STATUS: Final = 200
-_LAST_STATUS: Final = 599
+_STATUSES: Final = (200, 599)  # clients take one below for the announcement of another
+_REDIRECTS: Final = (300, 399)
 
 
 @frozen
@@ -58,14 +58,11 @@ class Fault:
             unrecoverable: Whether the envelope tells the client not to try again.
 
         Raises:
-            TypeError: `code` is no int.
-            ValueError: It is not from 200 to 599.
+            TypeError: An argument is not of its type, or `body` nothing that JSON can hold.
+            ValueError: `code` is not from 200 to 599, or a header has more than one line.
         """
-        check_kind("code", code, int, "an HTTP status")
-        if not _FIRST_STATUS <= code <= _LAST_STATUS:
-            raise ValueError(
-                f"code must be an HTTP status from {_FIRST_STATUS} to {_LAST_STATUS}, not {code}"
-            )
+        _check_status(code)
+        check_flag("unrecoverable", unrecoverable)
         answer = error_answer(code, _phrase(code), unrecoverable=unrecoverable)
         if body is not None:
             answer = Answer(code, _encoded(body))
@@ -77,7 +74,12 @@ class Fault:
 
         Args:
             code: Its HTTP status.
+
+        Raises:
+            TypeError: `code` is no whole number.
+            ValueError: It is not from 200 to 599.
         """
+        _check_status(code)
         title = f"{code} {_phrase(code)}"
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
         return cls(f"html {code}", answer=Answer(code, page.encode(), "text/html"))
@@ -89,8 +91,14 @@ class Fault:
         Args:
             location: The URL.
             code: The HTTP status.
+
+        Raises:
+            TypeError: An argument is not of its type.
+            ValueError: `code` is not from 300 to 399, or `location` has more than one line.
         """
-        answer = Answer(code, b"", "text/html", (("Location", location),))
+        check_kind("location", location, str, "a text")
+        _check_status(code, _REDIRECTS)
+        answer = Answer(code, b"", "text/html", header_pairs({"Location": location}))
         return cls(f"redirect to {location}", answer=answer)
 
     @classmethod
@@ -103,7 +111,14 @@ class Fault:
             content: The bytes.
             content_type: What they are said to be.
             headers: Headers to add, in place of the rate-limit ones where they have the same name.
+
+        Raises:
+            TypeError: An argument is not of its type.
+            ValueError: A header has more than one line.
         """
+        check_kind("content", content, bytes, "bytes")
+        check_kind("content_type", content_type, str, "a text")
+        header_pairs({"Content-Type": content_type})
         return cls(
             "body", answer=Answer(200, content, content_type), metered=True, overrides=header_pairs(headers)
         )
@@ -119,6 +134,10 @@ class Fault:
 
         Args:
             headers: What takes the place of its own of the same name; as pairs they may repeat one.
+
+        Raises:
+            TypeError: They are no headers.
+            ValueError: One has more than one line.
         """
         return cls("headers", overrides=header_pairs(headers))
 
@@ -188,6 +207,10 @@ class PlannedFault:
         return self._task_id is None or self._task_id == request.task_id
 
 
+def _check_status(code: int, among: tuple[int, int] = _STATUSES) -> None:
+    check_count("code", code, least=among[0], most=among[1], what="an HTTP status")
+
+
 def _phrase(code: int) -> str:
     return HTTPStatus(code).phrase if code in HTTPStatus.__members__.values() else "Unknown"
 
@@ -195,4 +218,7 @@ def _phrase(code: int) -> str:
 def _encoded(body: Body) -> bytes:
     if isinstance(body, bytes):
         return body
-    return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    if isinstance(body, str):
+        return body.encode()
+    check_json("body", body)
+    return json.dumps(body).encode()

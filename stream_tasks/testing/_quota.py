@@ -3,11 +3,31 @@
 import math
 from collections.abc import Callable
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen
 
+from stream_tasks._backoff import check_seconds
 from stream_tasks.testing._answers import HeaderPairs
+from stream_tasks.testing._checks import check_count, flag
 
 __all__ = ["Admission", "Quota", "RateLimitRule"]
+
+
+def _calls(_: object, attribute: "Attribute[int]", value: int) -> None:
+    check_count(attribute.name, value)
+
+
+def _length(_: object, attribute: "Attribute[float]", value: float) -> None:
+    check_seconds(attribute.name, value, positive=True)
+
+
+def _rate(_: object, attribute: "Attribute[float | None]", value: float | None) -> None:
+    if value is None:
+        return
+    allowed = "a finite number of calls, greater than 0, or None"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} must be {allowed}, not {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} must be {allowed}, not {value!r}")
 
 
 @frozen
@@ -21,13 +41,17 @@ class RateLimitRule:
             thirtieth of the minute's limit.
         retry_after: Whether a refusal says when to come again; Stream's usually does not.
         headers: Whether answers carry the ``X-RateLimit-*`` headers.
+
+    Raises:
+        TypeError: An argument is not of its type.
+        ValueError: A number is out of range.
     """
 
-    limit: int = field(validator=validators.ge(0))
-    window: float = field(default=60.0, validator=validators.gt(0))
-    per_second: float | None = field(default=None, validator=validators.optional(validators.gt(0)))
-    retry_after: bool = False
-    headers: bool = True
+    limit: int = field(validator=_calls)
+    window: float = field(default=60.0, validator=_length)
+    per_second: float | None = field(default=None, validator=_rate)
+    retry_after: bool = field(default=False, validator=flag)
+    headers: bool = field(default=True, validator=flag)
 
 
 @frozen

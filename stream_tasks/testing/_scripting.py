@@ -11,7 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from stream_tasks.testing._checks import check_count, check_kind, check_times, id_of
+from stream_tasks._http.protocol import check_task_id
+from stream_tasks.testing._checks import check_count, check_each_text, check_flag, check_kind, id_of
 from stream_tasks.testing._log import RequestLog
 from stream_tasks.testing._operations import OPERATIONS, rfc3339
 from stream_tasks.testing._scripts import FakeTask, TaskFailure, TaskScript
@@ -63,7 +64,8 @@ class Scripting(RequestLog):
         """Put a task on the server; one that has this id already is replaced.
 
         Args:
-            task_id: Any text; by default a new UUID.
+            task_id: Any text but ``""``, ``"."`` and ``".."``, for which nobody can ask; by default a new
+                UUID.
             statuses: What the task is before it is final: one for each poll, or with `after` sharing that
                 time evenly. Final and unknown statuses are fine.
             after: Seconds until the task is final; None to go by poll count, `math.inf` for never.
@@ -78,9 +80,9 @@ class Scripting(RequestLog):
 
         Raises:
             TypeError: An argument is not of its type, or nothing that JSON can hold.
-            ValueError: For a negative number of seconds, or `after` beside `never`.
+            ValueError: For a negative number of seconds, `after` beside `never`, or an id that cannot be.
         """
-        task_id = str(uuid.uuid4()) if task_id is None else id_of(task_id)
+        task_id = str(uuid.uuid4()) if task_id is None else check_task_id(id_of(task_id))
         script = TaskScript(statuses, _until(after, never=never), result, error, final, visible_after)
         self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch)
         return task_id
@@ -172,8 +174,7 @@ class Scripting(RequestLog):
         names = [operation.name for operation in OPERATIONS]
         if name not in names:
             raise ValueError(f"no operation is called {name!r}; there are {', '.join(names)}")
-        check_kind("times", times, int, "a whole number")
-        check_times(times)
+        check_count("times", times)
         documented = result is ...
         after = _until(after, never=never)
         script = TaskScript(statuses, after, None if result is ... else result, error, final, visible_after)
@@ -198,8 +199,8 @@ class Scripting(RequestLog):
         Raises:
             TypeError: One is no text.
         """
-        for item in items:
-            check_kind("each of items", item, str, "a text")
+        check_each_text("items", items)
+        check_kind("error", error, str, "a text")
         self._failing.update(dict.fromkeys(items, error))
 
     def add_file(self, name: str, content: bytes) -> str:
@@ -214,8 +215,9 @@ class Scripting(RequestLog):
 
         Raises:
             RuntimeError: If the server has never been started.
-            TypeError: `content` is no bytes.
+            TypeError: `name` is no text, or `content` no bytes.
         """
+        check_kind("name", name, str, "a text")
         check_kind("content", content, bytes, "bytes")
         path = f"/exports/{next(self._numbers)}/{quote(name, safe='')}"
         self._files[path] = content
@@ -239,6 +241,7 @@ class Scripting(RequestLog):
 
 
 def _until(after: float | None, *, never: bool) -> float | None:
+    check_flag("never", never)
     if never and after is not None:
         raise ValueError(f"after must not be given for a task that never ends, and is {after!r}")
     return math.inf if never else after

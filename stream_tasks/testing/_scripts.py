@@ -7,7 +7,15 @@ from typing import Any, Final, TypeAlias
 
 from attrs import Attribute, asdict, field, frozen
 
-from stream_tasks.testing._checks import check_json, check_kind, pause_or_none
+from stream_tasks.testing._checks import (
+    check_each_text,
+    check_json,
+    check_kind,
+    pause,
+    pause_or_none,
+    text,
+    text_or_none,
+)
 
 __all__ = ["FakeTask", "Result", "TaskFailure", "TaskScript"]
 
@@ -25,12 +33,15 @@ class TaskFailure:
         description: What happened, for people.
         stacktrace: Where it happened; left out of the wire when None.
         version: The version of the server; left out of the wire when None.
+
+    Raises:
+        TypeError: One is no text.
     """
 
-    type: str
-    description: str = ""
-    stacktrace: str | None = None
-    version: str | None = None
+    type: str = field(validator=text)
+    description: str = field(default="", validator=text)
+    stacktrace: str | None = field(default=None, validator=text_or_none)
+    version: str | None = field(default=None, validator=text_or_none)
 
 
 def _wire_error(error: Mapping[str, Any] | TaskFailure | None) -> Mapping[str, Any] | None:
@@ -43,13 +54,12 @@ def _wire_error(error: Mapping[str, Any] | TaskFailure | None) -> Mapping[str, A
 
 
 def _texts(statuses: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(statuses, str):
-        raise TypeError(f"statuses must be an iterable of texts, not the one text {statuses!r}")
-    return tuple(statuses)
+    return check_each_text("statuses", statuses)
 
 
 def _sendable(_: object, attribute: "Attribute[Any]", value: Result) -> None:
-    if not callable(value):
+    if not callable(value) and value is not None:
+        check_kind(attribute.name, value, Mapping, "a mapping, a function that makes one, or None")
         check_json(attribute.name, value)
 
 
@@ -72,8 +82,8 @@ class TaskScript:
     after: float | None = field(default=None, validator=pause_or_none)
     result: Result = field(default=None, validator=_sendable)
     error: Mapping[str, Any] | None = field(default=None, converter=_wire_error)
-    final: str | None = None
-    visible_after: float = field(default=0.0, validator=pause_or_none)
+    final: str | None = field(default=None, validator=text_or_none)
+    visible_after: float = field(default=0.0, validator=pause)
 
     @property
     def last(self) -> str:

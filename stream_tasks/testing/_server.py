@@ -13,10 +13,11 @@ from typing import Any, Final, Self
 from aiohttp import web
 from attrs import frozen
 
+from stream_tasks._arguments import check_callback
 from stream_tasks.models import StartedTask
 from stream_tasks.testing._answers import error_answer
 from stream_tasks.testing._app import FakeApp
-from stream_tasks.testing._checks import check_kind, check_pause, check_times, id_of
+from stream_tasks.testing._checks import check_count, check_kind, check_pause, check_times, id_of
 from stream_tasks.testing._clock import ServerLoop, now
 from stream_tasks.testing._faults import Fault, PlannedFault
 from stream_tasks.testing._quota import RateLimitRule
@@ -57,6 +58,10 @@ class FakeStream(FakeApp):
         api_key: The key that requests must name.
         api_secret: The secret that their tokens must be signed with.
         requests: What was asked, in order of arrival.
+
+    Raises:
+        TypeError: An argument is not of its type.
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -69,6 +74,11 @@ class FakeStream(FakeApp):
         rate_limit: RateLimitRule | int | None = None,
         clock: Callable[[], float] = now,
     ) -> None:
+        for name, value in (("api_key", api_key), ("api_secret", api_secret), ("host", host)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a text, not {type(value).__name__}")
+        check_count("port", port, most=65535)
+        check_callback("clock", clock)
         super().__init__(api_key, api_secret, rate_limit, clock)
         self._faults: list[PlannedFault] = []
         self._host = host
@@ -129,6 +139,8 @@ class FakeStream(FakeApp):
         if times is None:
             times = 1 if seconds == math.inf else math.inf
         check_times(times)
+        if path is not None:
+            check_kind("path", path, str, "a text or None")
         if task_id is not None:
             task_id = id_of(task_id)
         if times:
