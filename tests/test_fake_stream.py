@@ -22,7 +22,7 @@ import pytest
 from yarl import URL
 
 import stream_tasks.testing as package
-from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure, TaskScript
+from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 from stream_tasks.testing._sockets import reset
 
 Log: TypeAlias = pytest.LogCaptureFixture
@@ -399,7 +399,7 @@ async def test_finish_and_forget(server: FakeStream, client: Client) -> None:
 def test_negative_times_are_refused(arguments: dict[str, Any]) -> None:
     """A script cannot go back in time."""
     with pytest.raises(ValueError, match="0 or more, not -1"):
-        TaskScript(**arguments)
+        FakeStream().add_task(**arguments)
 
 
 @pytest.mark.parametrize("task_id", ["a/b", "a%2Fb", "a b?c#d", "é", "..x", "a+b"])
