@@ -143,7 +143,12 @@ class Fault:
 
     @classmethod
     def reset(cls) -> "Fault":
-        """The connection is reset before anything is done or said."""
+        """The connection is reset before anything is done or said.
+
+        aiohttp sends a GET once again, at once and unasked, if the connection that breaks was kept from an
+        earlier request. So one reset of a poll may pass unseen, save for the log; let it strike twice, or
+        for some seconds, where the client must notice.
+        """
         return cls("reset", breaks="reset")
 
     @classmethod
