@@ -123,7 +123,7 @@ async def test_keeps_its_address_over_a_restart(server: FakeStream, client: Clie
         await client.look(task_id)
     await server.start()
     assert server.url == url
-    assert repr(server) == f"<FakeStream {url}, 1 tasks, 0 requests>"
+    assert repr(server) == f"<FakeStream {url}, 1 task, 0 requests>"
     assert (await client.look(task_id))["status"] == "completed"
 
 

@@ -11,7 +11,15 @@ from typing import Any, cast
 
 import pytest
 
-from stream_tasks import AsyncStream, StartedTask, Stream, TaskResult, testing, webhooks
+from stream_tasks import (
+    AsyncStream,
+    StartedTask,
+    Stream,
+    StreamApiException,
+    TaskResult,
+    testing,
+    webhooks,
+)
 from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
 
 
@@ -133,7 +141,7 @@ def test_deletions_have_no_webhook(fake_stream: FakeStream, stream_client: Strea
         fake_stream.webhook(started)
     with pytest.raises(ValueError, match="Stream sends no webhook for others"):
         fake_stream.webhook(fake_stream.add_task())
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="no task has the id 'nobody'"):
         fake_stream.webhook("nobody")
 
 
@@ -155,11 +163,14 @@ def test_polls_as_demanded(fake_stream: FakeStream, polled: str) -> None:
     fake_stream.assert_polled(polled)
     fake_stream.assert_polled(polled, 4)
     fake_stream.assert_polled(polled, at_most=4)
+    fake_stream.add_task("another", statuses=())
     fake_stream.assert_polled("another", 0)
     fake_stream.assert_polled("another", at_most=0)
     fake_stream.assert_never_faster_than(1)
     fake_stream.assert_never_faster_than(1, task_id=polled)
     fake_stream.assert_never_faster_than(5, task_id="another")
+    fake_stream.forget("another")
+    fake_stream.assert_polled("another", 0)
     fake_stream.assert_all_waited()
 
 
@@ -189,8 +200,33 @@ def test_polls_not_as_demanded(
 
 def test_polls_missing(fake_stream: FakeStream) -> None:
     """A task that nobody looked at has nothing to list."""
+    fake_stream.add_task("x")
     with pytest.raises(AssertionError, match=r"^task 'x' was never polled$"):
         fake_stream.assert_polled("x")
+
+
+@pytest.mark.parametrize(
+    "demand",
+    [
+        pytest.param(lambda server, task_id: server.assert_polled(task_id), id="polled"),
+        pytest.param(lambda server, task_id: server.assert_polled(task_id, 0), id="never polled"),
+        pytest.param(lambda server, task_id: server.assert_never_faster_than(1, task_id=task_id), id="pace"),
+    ],
+)
+def test_nothing_is_demanded_of_unknown_tasks(
+    fake_stream: FakeStream, stream_client: Stream, demand: Callable[[FakeStream, str], object]
+) -> None:
+    """An id that the server never met is a slip, and the message names those that it has."""
+    with pytest.raises(ValueError, match=r"^no task has the id 'slip'; the server has no task$"):
+        demand(fake_stream, "slip")
+    for name in "abcdefg":
+        fake_stream.add_task(name)
+    known = "'a', 'b', 'c', 'd', 'e' and 2 more"
+    with pytest.raises(ValueError, match=f"^no task has the id 'slip'; the server has {known}$"):
+        demand(fake_stream, "slip")
+    with pytest.raises(StreamApiException):
+        stream_client.get_task("slip")
+    fake_stream.assert_polled("slip", 1)
 
 
 def test_long_lists_are_cut(
@@ -255,6 +291,45 @@ def test_tasks_left_alone(
     with pytest.raises(AssertionError, match=r"', started by delete_users: never polled$"):
         fake_stream.assert_all_waited()
     fake_stream.clear()
+    fake_stream.assert_all_waited()
+
+
+def test_one_task_left_alone(fake_stream: FakeStream) -> None:
+    """What is said of one task is said in the singular."""
+    fake_stream.add_task("alone")
+    assert repr(fake_stream).endswith(", 1 task, 0 requests>")
+    with pytest.raises(AssertionError, match=r"^1 of 1 task was not waited for:\n  'alone': never polled$"):
+        fake_stream.assert_all_waited()
+
+
+def test_tasks_of_one_id(fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock) -> None:
+    """Of two tasks that had one id, one after the other, each must be waited for."""
+    fake_stream.add_task("x")
+    stream_client.get_task("x")
+    fake_stream.add_task("x", statuses=())
+    stream_client.wait_for_task("x")
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_all_waited()
+    assert str(caught.value).splitlines() == [
+        "1 of 2 tasks was not waited for:",
+        "  'x': polled once, the last time at 0.000 s: 200 pending; then replaced",
+    ]
+    fake_stream.clear()
+    for _ in range(2):
+        fake_stream.add_task("x")
+        stream_client.wait_for_task("x")
+    fake_stream.assert_all_waited()
+    fake_stream.forget("x")
+    fake_stream.add_task("x")
+    with pytest.raises(AssertionError, match=r"^1 of 2 tasks was not waited for:\n  'x': never polled$"):
+        fake_stream.assert_all_waited()
+
+
+def test_clearing_the_log_forgets_no_end(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A task whose end was seen has been waited for, whatever becomes of the log."""
+    task_id = fake_stream.add_task(statuses=())
+    stream_client.wait_for_task(task_id)
+    fake_stream.requests.clear()
     fake_stream.assert_all_waited()
 
 
@@ -520,7 +595,7 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
 )
 def test_mistakes_show_where_they_are_made(mistake: Callable[[FakeStream], object], message: str) -> None:
     """What makes no sense is refused in the test's own line, and the parameter is named."""
-    with pytest.raises((TypeError, ValueError, KeyError), match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         mistake(FakeStream())
 
 
@@ -549,7 +624,7 @@ def test_started_tasks_are_as_good_as_ids(
         fake_stream.assert_never_faster_than(1, task_id=started)
     assert fake_stream.webhook(started)
     fake_stream.forget(started)
-    with pytest.raises(KeyError, match="no task has the id"):
+    with pytest.raises(ValueError, match="no task has the id"):
         fake_stream.webhook(started)
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
+from stream_tasks.testing._scripts import FakeTask
+
 __all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "file_answer", "header_pairs", "json_answer"]
 
 HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
@@ -26,14 +28,14 @@ class Answer:
         body: The body, not compressed.
         content_type: The media type of the body.
         headers: Further headers as pairs, so that a name may come twice.
-        task_status: What the task is that this shows, if it shows one.
+        task: The task that this shows, if it shows one.
     """
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: HeaderPairs = ()
-    task_status: str | None = None
+    task: FakeTask | None = None
 
     def under(self, headers: HeaderPairs) -> "Answer":
         """Return this answer with `headers` added, which take the place of its own of the same name."""

@@ -119,7 +119,7 @@ class FakeApp(Scripting):
         body = None if task is None else task.body(self._clock())
         if task is None or body is None:
             return error_answer(404, f"Can't find task with id {task_id}")
-        return Answer(200, body, task_status=task.status)
+        return Answer(200, body, task=task)
 
     def _show_rate_limits(self, query: Mapping[str, str]) -> Answer:
         asked = [name for name in _PLATFORMS if query.get(name) == "true"] or ["server_side"]
@@ -142,7 +142,7 @@ class FakeApp(Scripting):
             return json_answer(operation.success, {**operation.echo(start), **at_once})
         task_id = str(uuid.uuid4())
         script = self._next_script(operation, start)
-        self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch, operation.name)
+        self._place(FakeTask(task_id, script, self._clock(), self._epoch, operation.name))
         return json_answer(operation.success, {**operation.echo(start), "task_id": task_id})
 
     def _next_script(self, operation: Operation, start: Start) -> TaskScript:

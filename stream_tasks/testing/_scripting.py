@@ -38,7 +38,6 @@ class Scripting(RequestLog):
         self.api_secret = api_secret
         self._clock = clock
         self._epoch = time.time() - clock()
-        self._tasks: dict[str, FakeTask] = {}
         self._scripts: dict[str, deque[tuple[TaskScript, bool]]] = {}
         self._failing: dict[str, str] = {}
         self._files: dict[str, bytes] = {}
@@ -63,6 +62,8 @@ class Scripting(RequestLog):
     ) -> str:
         """Put a task on the server; one that has this id already is replaced.
 
+        To end a task while somebody waits for it, use `finish`.
+
         Args:
             task_id: Any text but ``""``, ``"."`` and ``".."``, for which nobody can ask; by default a new
                 UUID.
@@ -84,7 +85,7 @@ class Scripting(RequestLog):
         """
         task_id = str(uuid.uuid4()) if task_id is None else check_task_id(id_of(task_id))
         script = TaskScript(statuses, _until(after, never=never), result, error, final, visible_after)
-        self._tasks[task_id] = FakeTask(task_id, script, self._clock(), self._epoch)
+        self._place(FakeTask(task_id, script, self._clock(), self._epoch))
         return task_id
 
     def finish(
@@ -103,8 +104,8 @@ class Scripting(RequestLog):
             error: As in `add_task`.
 
         Raises:
-            KeyError: For a task that is not there.
             TypeError: An argument is not of its type, or nothing that JSON can hold.
+            ValueError: For a task that is not there.
         """
         task = self._task(task_id)
         task.rewrite(TaskScript((), result=task.script.result if result is ... else result, error=error))
@@ -116,9 +117,11 @@ class Scripting(RequestLog):
             task_id: The task's id, or what its start returned.
 
         Raises:
-            KeyError: For a task that is not there.
+            ValueError: For a task that is not there.
         """
-        del self._tasks[self._task(task_id).task_id]
+        task_id = self._task(task_id).task_id
+        self._forgotten.add(task_id)
+        del self._tasks[task_id]
 
     def webhook(self, task_id: str | StartedTask[Any], *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
         """Return the signed webhook that tells of a task's end, for the code that takes such.
@@ -133,10 +136,9 @@ class Scripting(RequestLog):
             The body and the headers of the POST that Stream makes.
 
         Raises:
-            KeyError: For a task that is not there.
             TypeError: `attempt` is no whole number.
-            ValueError: For a task of which Stream tells nothing, such as a deletion or one that never ends,
-                or an `attempt` below 1.
+            ValueError: For a task that is not there, or of which Stream tells nothing, such as a deletion or
+                one that never ends, or an `attempt` below 1.
         """
         check_count("attempt", attempt, least=1)
         return signed_webhook(self._task(task_id), self.api_secret, rfc3339(self._wall_time()), attempt)
@@ -180,15 +182,6 @@ class Scripting(RequestLog):
         script = TaskScript(statuses, after, None if result is ... else result, error, final, visible_after)
         self._scripts.setdefault(name, deque()).extend([(script, documented)] * times)
 
-    def assert_all_waited(self) -> None:
-        """Demand that the end of each task on the server was seen, by whoever looked.
-
-        Raises:
-            AssertionError: There are others; the message names them, of many the first and the last.
-        """
-        __tracebackhide__ = True
-        self._assert_waited(self._tasks.values())
-
     def fail_items(self, *items: str, error: str = "the item could not be processed") -> None:
         """Make these ids or cids fail one by one in the documented results, while their tasks complete.
 
@@ -226,15 +219,11 @@ class Scripting(RequestLog):
     def clear(self) -> None:
         """Forget tasks, scripts, files and failing items."""
         self._tasks.clear()
+        self._replaced.clear()
+        self._forgotten.clear()
         self._scripts.clear()
         self._failing.clear()
         self._files.clear()
-
-    def _task(self, task_id: str | StartedTask[Any]) -> FakeTask:
-        task_id = id_of(task_id)
-        if task_id not in self._tasks:
-            raise KeyError(f"no task has the id {task_id!r}")
-        return self._tasks[task_id]
 
     def _wall_time(self) -> float:
         return self._epoch + self._clock()

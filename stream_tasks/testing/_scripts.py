@@ -119,6 +119,11 @@ class FakeTask:
         now: The moment it begins, in seconds of the server's clock.
         epoch: The Unix time, in seconds, at which that clock shows zero.
         origin: The operation that started it, or None.
+
+    Attributes:
+        status: What it is now, as far as it was asked for.
+        earlier: How many polls of its id there were before it came.
+        is_seen: Whether its end was seen.
     """
 
     def __init__(
@@ -128,6 +133,8 @@ class FakeTask:
         self.script = script
         self.origin = origin
         self.status = script.status(0, 0.0)[0]
+        self.earlier = 0
+        self.is_seen = False
         self._created = self._updated = now
         self._epoch = epoch
         self._polls = 0

@@ -23,6 +23,7 @@ from stream_tasks.testing._faults import Fault, PlannedFault
 from stream_tasks.testing._quota import RateLimitRule
 from stream_tasks.testing._requests import Request, read_request
 from stream_tasks.testing._sockets import cut, reset, respond
+from stream_tasks.testing._texts import counted
 
 __all__ = ["FakeStream"]
 
@@ -88,7 +89,8 @@ class FakeStream(FakeApp):
 
     def __repr__(self) -> str:
         state = "stopped" if self._running is None else self.url
-        return f"<{type(self).__name__} {state}, {len(self._tasks)} tasks, {len(self.requests)} requests>"
+        tasks, requests = counted(len(self._tasks), "task"), counted(len(self.requests), "request")
+        return f"<{type(self).__name__} {state}, {tasks}, {requests}>"
 
     @property
     def url(self) -> str:
