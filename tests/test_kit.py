@@ -348,6 +348,44 @@ def test_many_tasks_left_alone(fake_stream: FakeStream) -> None:
     ]
 
 
+def test_faults_that_struck(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A fault has struck as planned after all its requests; one for any number of them, after the first."""
+    fake_stream.assert_all_struck()
+    fake_stream.inject(Fault.status(503), 2)
+    fake_stream.inject(Fault.html(), math.inf, path="/tasks/")
+    fake_stream.inject(Fault.reset(), task_id="other")
+    fake_stream.inject(Fault.status(500), seconds=1, path="/never")
+    assert repr(fake_stream).endswith(", not struck: status 503, html 502, reset, status 500>")
+    virtual_clock.advance(2)
+    for _ in range(2):
+        with pytest.raises(StreamApiException):
+            stream_client.get_task("x")
+    with pytest.raises(AssertionError) as caught:
+        fake_stream.assert_all_struck()
+    assert str(caught.value).splitlines() == [
+        "3 of 4 faults have not struck as planned:",
+        "  html 502 for path '/tasks/': never",
+        "  reset for task 'other': never",
+        "  status 500 for path '/never': never",
+    ]
+    with pytest.raises(StreamApiException):
+        stream_client.get_task("x")
+    assert repr(fake_stream).endswith(", not struck: reset, status 500>")
+    fake_stream.heal()
+    fake_stream.assert_all_struck()
+    fake_stream.inject(Fault.status(503), 3)
+    with pytest.raises(StreamApiException):
+        stream_client.get_task("x")
+    with pytest.raises(
+        AssertionError, match=r"^1 of 1 fault has not struck as planned:\n  status 503: once of 3 times$"
+    ):
+        fake_stream.assert_all_struck()
+    fake_stream.clear()
+    fake_stream.assert_all_struck()
+
+
 # What tests give
 
 

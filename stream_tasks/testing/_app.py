@@ -9,10 +9,10 @@ from attrs import evolve
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._checks import check_count
+from stream_tasks.testing._injecting import Injecting
 from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
 from stream_tasks.testing._quota import Quota, RateLimitRule
 from stream_tasks.testing._requests import Request
-from stream_tasks.testing._scripting import Scripting
 from stream_tasks.testing._scripts import FakeTask, TaskScript
 
 __all__ = ["FakeApp"]
@@ -22,7 +22,7 @@ _ENDPOINTS: Final = ("GetTask", "GetRateLimits", *(operation.endpoint for operat
 _PLATFORMS: Final = ("android", "ios", "web", "unity", "unity_desktop", "unity_console", "server_side")
 
 
-class FakeApp(Scripting):
+class FakeApp(Injecting):
     """The answering half of `FakeStream`, which describes the arguments."""
 
     def __init__(
@@ -77,7 +77,7 @@ class FakeApp(Scripting):
         self._quota(endpoint).spend(calls)
 
     def clear(self) -> None:
-        """Forget what `Scripting.clear` does, and what was spent of the quotas; rules stay."""
+        """Forget what `Injecting.clear` does, and what was spent of the quotas; rules stay."""
         super().clear()
         for endpoint, quota in self._quotas.items():
             self._quotas[endpoint] = Quota(quota.rule, self._clock, self._epoch)

@@ -10,9 +10,8 @@ from attrs import field, frozen
 
 from stream_tasks.testing._answers import Answer, HeaderPairs, Headers, error_answer, header_pairs
 from stream_tasks.testing._checks import check_count, check_flag, check_json, check_kind, check_pause
-from stream_tasks.testing._requests import Request
 
-__all__ = ["Fault", "PlannedFault"]
+__all__ = ["Fault"]
 
 Body: TypeAlias = Mapping[str, Any] | str | bytes
 
@@ -183,33 +182,6 @@ class Fault:
         """
         check_pause("seconds", seconds)
         return cls(f"hang {seconds:g} s", pause=seconds)
-
-
-class PlannedFault:
-    """A fault that waits for its requests.
-
-    Args:
-        fault: What will happen.
-        times: To how many requests; `math.inf` for all of them.
-        path: A part of the raw paths it is for; None for any.
-        task_id: The task whose polls it is for; None for any request.
-        until: When it is over, in seconds of the server's clock.
-    """
-
-    def __init__(
-        self, fault: Fault, times: float, path: str | None, task_id: str | None, until: float
-    ) -> None:
-        self.fault = fault
-        self.left = times
-        self.until = until
-        self._path = path
-        self._task_id = task_id
-
-    def is_for(self, request: Request) -> bool:
-        """Tell whether the fault shall strike this request."""
-        if self._path is not None and self._path not in request.path:
-            return False
-        return self._task_id is None or self._task_id == request.task_id
 
 
 def _check_status(code: int, among: tuple[int, int] = _STATUSES) -> None:

@@ -8,20 +8,18 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiohttp import web
 from attrs import frozen
 
 from stream_tasks._arguments import check_callback
-from stream_tasks.models import StartedTask
 from stream_tasks.testing._answers import error_answer
 from stream_tasks.testing._app import FakeApp
-from stream_tasks.testing._checks import check_count, check_kind, check_pause, check_times, id_of
+from stream_tasks.testing._checks import check_count
 from stream_tasks.testing._clock import ServerLoop, now
-from stream_tasks.testing._faults import Fault, PlannedFault
 from stream_tasks.testing._quota import RateLimitRule
-from stream_tasks.testing._requests import Request, read_request
+from stream_tasks.testing._requests import read_request
 from stream_tasks.testing._sockets import cut, reset, respond
 from stream_tasks.testing._texts import counted
 
@@ -81,7 +79,6 @@ class FakeStream(FakeApp):
         check_count("port", port, most=65535)
         check_callback("clock", clock)
         super().__init__(api_key, api_secret, rate_limit, clock)
-        self._faults: list[PlannedFault] = []
         self._host = host
         self._port = port
         self._running: _Running | None = None
@@ -90,7 +87,7 @@ class FakeStream(FakeApp):
     def __repr__(self) -> str:
         state = "stopped" if self._running is None else self.url
         tasks, requests = counted(len(self._tasks), "task"), counted(len(self.requests), "request")
-        return f"<{type(self).__name__} {state}, {tasks}, {requests}>"
+        return f"<{type(self).__name__} {state}, {tasks}, {requests}{self._plans()}>"
 
     @property
     def url(self) -> str:
@@ -113,49 +110,9 @@ class FakeStream(FakeApp):
             "STREAM_BASE_URL": self.url,
         }
 
-    def inject(
-        self,
-        fault: Fault,
-        times: float | None = None,
-        *,
-        seconds: float = math.inf,
-        path: str | None = None,
-        task_id: str | StartedTask[Any] | None = None,
-    ) -> None:
-        """Let the next requests that match meet a fault; faults strike in the order given.
-
-        Args:
-            fault: What happens to them.
-            times: To how many of them; `math.inf` for all. By default one, or all of those within `seconds`.
-            seconds: For how long from now.
-            path: A part of the raw paths it is for; None for any.
-            task_id: The id of the task whose polls it is for, or what its start returned; None for any
-                request.
-
-        Raises:
-            TypeError: `fault` is no Fault, or another argument is not of its type.
-            ValueError: A number is negative.
-        """
-        check_kind("fault", fault, Fault, "a Fault such as Fault.status(503)")
-        check_pause("seconds", seconds)
-        if times is None:
-            times = 1 if seconds == math.inf else math.inf
-        check_times(times)
-        if path is not None:
-            check_kind("path", path, str, "a text or None")
-        if task_id is not None:
-            task_id = id_of(task_id)
-        if times:
-            self._faults.append(PlannedFault(fault, times, path, task_id, self._clock() + seconds))
-
-    def heal(self) -> None:
-        """Call off the faults that have not struck yet."""
-        self._faults.clear()
-
     def clear(self) -> None:
         """Forget all but the rules: tasks, scripts, files, failing items, faults, the log, what was spent."""
         super().clear()
-        self.heal()
         self.requests.clear()
 
     async def start(self) -> None:
@@ -274,16 +231,6 @@ class FakeStream(FakeApp):
             return await cut(http, answer, self._wall_time())
         self._note(place, request, answer)
         return respond(http, answer, self._wall_time())
-
-    def _next_fault(self, request: Request) -> Fault | None:
-        self._faults = [planned for planned in self._faults if request.at < planned.until]
-        planned = next((planned for planned in self._faults if planned.is_for(request)), None)
-        if planned is None:
-            return None
-        planned.left -= 1
-        if planned.left <= 0:
-            self._faults.remove(planned)
-        return planned.fault
 
 
 async def _pause(seconds: float, stopping: asyncio.Future[None]) -> bool:
