@@ -231,6 +231,19 @@ async def test_refuses_bad_tokens(client: Client, token: str, code: int) -> None
     assert (status, body["code"], body["StatusCode"]) == (401, code, 401)
 
 
+async def test_refuses_tokens_that_are_no_text(server: FakeStream) -> None:
+    """Bytes that no client should send are a token that cannot be read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(server.url).port)
+    writer.write(
+        b"GET /api/v2/tasks/x?api_key=fake-key HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"stream-auth-type: jwt\r\nAuthorization: \xff\r\n\r\n"
+    )
+    assert b" 401 " in await reader.readline()
+    assert b"the token cannot be read" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_refuses_wrong_keys_and_auth_types(server: FakeStream, client: Client) -> None:
     """The api key and the auth type are looked at, too."""
     status, body = await client.get("/tasks/x", headers={"stream-auth-type": "anonymous"})
@@ -529,6 +542,7 @@ async def test_some_work_is_done_at_once(server: FakeStream, client: Client) -> 
         ("/chat/channels/delete", {"cids": []}, "cids"),
         ("/chat/channels/delete", {"cids": "messaging:a"}, "cids"),
         ("/chat/channels/delete", {"cids": ["x"] * 101}, "cids"),
+        ("/users/delete", {"user_ids": [["u"]]}, "user_ids"),
         ("/export/users", {"user_ids": ["u"] * 26}, "user_ids"),
         ("/moderation/bulk_image_moderation", {"csv_file": None}, "csv_file"),
         ("/chat/channels/batch", {"operation": "explode", "filter": {}}, "operation"),

@@ -52,7 +52,7 @@ class Credentials:
                 claims = self._verify(token)
             except jwt.InvalidSignatureError:
                 return error_answer(401, "the token's signature does not fit", code=_BAD_SIGNATURE)
-            except jwt.InvalidTokenError:
+            except (jwt.InvalidTokenError, UnicodeError):
                 return error_answer(401, "the token cannot be read", code=_UNAUTHENTICATED)
         return _untimely(claims, now)
 

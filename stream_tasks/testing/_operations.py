@@ -13,6 +13,7 @@ from stream_tasks.testing._scripts import Result
 
 __all__ = ["OPERATIONS", "Operation", "Start", "find_operation", "rfc3339"]
 
+_TEXTS: Final = ("cids", "user_ids")  # the lists that hold nothing else
 _BUCKET: Final = "fake-exports"
 _BATCH_OPERATIONS: Final = (
     "addMembers", "removeMembers", "inviteMembers", "invites", "assignRoles", "addModerators",
@@ -114,6 +115,8 @@ class Operation:
             return "contain at least 1 item"
         if self.most is not None and len(items) > self.most:
             return f"contain at most {self.most} items"
+        if self.items in _TEXTS and not all(isinstance(item, str) for item in items):
+            return "contain texts only"
         return None
 
 
