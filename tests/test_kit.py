@@ -1,5 +1,6 @@
 """What the test kit demands of code under test, and how pytest finds it."""
 
+import asyncio
 import inspect
 import math
 import os
@@ -384,6 +385,78 @@ def test_faults_that_struck(
         fake_stream.assert_all_struck()
     fake_stream.clear()
     fake_stream.assert_all_struck()
+
+
+# Functions of tests that fail
+
+
+def broken(poll: int) -> dict[str, Any]:
+    return {"share": poll / 0}
+
+
+def raises_once(server: FakeStream, demand: Callable[[], object]) -> None:
+    """Let a poll fail, and look where that shows."""
+    with Stream(server.api_key, server.api_secret, base_url=server.url) as client:
+        begun = len(server.requests)
+        with pytest.raises(StreamApiException, match="the fake server failed: ZeroDivisionError"):
+            client.wait_for_task(server.add_task("x", result=broken), timeout=600)
+        assert len(server.requests) == begun + 3
+        with pytest.raises(StreamApiException):
+            client.get_task("x")
+    with pytest.raises(ZeroDivisionError) as caught:
+        demand()
+    assert caught.value.__notes__ == ["FakeStream could not answer GET /api/v2/tasks/x."]
+    assert caught.traceback[-1].name == "broken"
+    server.forget("x")
+
+
+def test_failing_functions_show_in_assertions(fake_stream: FakeStream, virtual_clock: VirtualClock) -> None:
+    """A wait does not go on against a function that fails, and the next assertion shows how that did."""
+    fake_stream.add_task("seen", statuses=())
+    raises_once(fake_stream, fake_stream.assert_all_waited)
+    raises_once(fake_stream, fake_stream.assert_all_struck)
+    raises_once(fake_stream, lambda: fake_stream.assert_polled("seen", 0))
+    raises_once(fake_stream, lambda: fake_stream.assert_never_faster_than(5))
+    fake_stream.assert_polled("seen", 0)
+
+
+def test_failing_functions_show_at_the_end(virtual_clock: VirtualClock) -> None:
+    """The server's end shows the first failure, also in the place of what it led to, but not twice."""
+    server = FakeStream().__enter__()
+    raises_once(server, lambda: server.__exit__(None, None, None))
+    server.__exit__(None, None, None)
+    server.__enter__()
+    error = AssertionError()
+    raises_once(server, lambda: server.__exit__(type(error), error, None))
+
+
+async def test_failing_functions_show_at_the_end_of_async_with(virtual_clock: VirtualClock) -> None:
+    """The same holds for a server on the test's loop; no cancellation is replaced."""
+    server = await FakeStream().__aenter__()
+    async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+        with pytest.raises(StreamApiException):
+            await client.wait_for_task(server.add_task(result=broken))
+    await server.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
+    with pytest.raises(ZeroDivisionError):
+        await server.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda _: [1], r"^what result returns must be a mapping or None, not \[1\]"),
+        (lambda _: {"at": object()}, "^what result returns must be what JSON can hold: "),
+    ],
+    ids=["a list", "no JSON"],
+)
+def test_functions_must_return_results(
+    fake_stream: FakeStream, stream_client: Stream, result: Any, message: str
+) -> None:
+    """What a function returns is checked like a result that is given as such."""
+    with pytest.raises(StreamApiException, match="what result returns must be"):
+        stream_client.wait_for_task(fake_stream.add_task(statuses=(), result=result))
+    with pytest.raises(TypeError, match=message):
+        fake_stream.assert_all_waited()
 
 
 # What tests give

@@ -88,7 +88,20 @@ class FakeApp(Injecting):
         return self._quotas[endpoint]
 
     def _answer(self, request: Request, substitute: Answer | None = None) -> Answer:
-        """Return the answer to a request, or the substitute with the rate-limit headers it would have had."""
+        """Return the answer to a request, or the substitute with the rate-limit headers it would have had.
+
+        An exception in a function that a test gave is kept for that test, and no client tries again.
+        """
+        try:
+            return self._true_answer(request, substitute)
+        except Exception as error:  # noqa: BLE001 - the test raises it
+            if self._failure is None:
+                error.add_note(f"FakeStream could not answer {request.method} {request.path}.")
+                self._failure = error
+            message = f"the fake server failed: {type(error).__name__}: {error}"
+            return error_answer(500, message, unrecoverable=True)
+
+    def _true_answer(self, request: Request, substitute: Answer | None) -> Answer:
         if request.method == "GET" and request.path in self._files and substitute is None:
             return file_answer(self._files[request.path], request.headers.get("Range"))
         endpoint, act = self._route(request)

@@ -113,6 +113,7 @@ class Injecting(Scripting):
             AssertionError: There are others, whether their time is over or not; the message names them.
         """
         __tracebackhide__ = True
+        self._own_up()
         missed = self._missed()
         if missed:
             number = counted(len(missed), "fault", of=len(self._planned))

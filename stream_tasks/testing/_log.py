@@ -35,6 +35,7 @@ class RequestLog:
         self._tasks: dict[str, FakeTask] = {}
         self._replaced: list[tuple[FakeTask, str]] = []  # with what was known of each then
         self._forgotten: set[str] = set()
+        self._failure: Exception | None = None  # of the server itself
 
     def polls(self, task_id: str | StartedTask[Any]) -> list[Request]:
         """Return the requests that looked at a task, in order of arrival.
@@ -64,6 +65,7 @@ class RequestLog:
         for name, number in (("times", times), ("at_most", at_most)):
             if number is not None:
                 check_count(name, number)
+        self._own_up()
         if times is not None and at_most is not None:
             raise ValueError(f"at_most must not be given beside times, and is {at_most!r}")
         task_id = self._known_id(task_id)
@@ -97,6 +99,7 @@ class RequestLog:
         """
         __tracebackhide__ = True
         check_pause("seconds", seconds)
+        self._own_up()
         asked = dict.fromkeys(request.task_id for request in self.requests if request.task_id is not None)
         for each in asked if task_id is None else [self._known_id(task_id)]:
             for earlier, later in pairwise(self.polls(each)):
@@ -116,6 +119,7 @@ class RequestLog:
             AssertionError: There are others; the message names them, of many the first and the last.
         """
         __tracebackhide__ = True
+        self._own_up()
         tasks = list(self._tasks.values())
         left = [f"{story}; then replaced" for task, story in self._replaced if not task.is_seen]
         left += [self._story(task) for task in tasks if not task.is_seen]
@@ -123,6 +127,12 @@ class RequestLog:
             number = counted(len(left), "task", of=len(tasks) + len(self._replaced))
             verb = "was" if len(left) == 1 else "were"
             raise AssertionError(f"{number} {verb} not waited for{listed(left, str)}")
+
+    def _own_up(self) -> None:
+        """Raise what went wrong in the server itself, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _place(self, task: FakeTask) -> None:
         """Put a task on the server, in place of another of its id."""

@@ -58,9 +58,14 @@ def _texts(statuses: Iterable[str]) -> tuple[str, ...]:
 
 
 def _sendable(_: object, attribute: "Attribute[Any]", value: Result) -> None:
-    if not callable(value) and value is not None:
-        check_kind(attribute.name, value, Mapping, "a mapping, a function that makes one, or None")
-        check_json(attribute.name, value)
+    if not callable(value):
+        _check_result(attribute.name, value, "a mapping, a function that makes one, or None")
+
+
+def _check_result(name: str, result: Mapping[str, Any] | None, allowed: str) -> None:
+    if result is not None:
+        check_kind(name, result, Mapping, allowed)
+        check_json(name, result)
 
 
 @frozen
@@ -172,9 +177,12 @@ class FakeTask:
             "updated_at": int((self._epoch + self._updated) * _NANOSECONDS),
             "duration": "0.10ms",
         }
-        if self.status == "completed" and self.script.result is not None:
-            result = self.script.result
-            fields["result"] = result(self._polls) if callable(result) else result
+        result = self.script.result if self.status == "completed" else None
+        if callable(result):
+            result = result(self._polls)
+            _check_result("what result returns", result, "a mapping or None")
+        if result is not None:
+            fields["result"] = result
         if self.status == "failed" and self.script.error is not None:
             fields["error"] = self.script.error
         return fields

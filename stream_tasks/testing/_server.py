@@ -44,6 +44,9 @@ class FakeStream(FakeApp):
     Used with ``async with`` it runs on the caller's loop, with plain ``with`` on a loop of its own in a
     daemon thread. It can be stopped and started again; it keeps its port.
 
+    If a function given by a test fails, as a `result` may, the client gets a 500 that it does not try
+    again, and the next assertion raises the exception, or the end of the ``with`` block.
+
     Args:
         api_key: The key that requests must name.
         api_secret: The secret that their tokens must be signed with.
@@ -171,6 +174,7 @@ class FakeStream(FakeApp):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+        self._own_up_after(error)
 
     def __enter__(self) -> Self:
         started: Future[Callable[[], object]] = Future()
@@ -190,16 +194,22 @@ class FakeStream(FakeApp):
     ) -> None:
         leave, self._leave_thread = self._leave_thread, lambda: None  # it may be left twice
         leave()
+        self._own_up_after(error)
+
+    def _own_up_after(self, error: BaseException | None) -> None:
+        if error is None or isinstance(error, Exception):  # no cancellation or Ctrl-C is replaced
+            self._own_up()
 
     def _run(self, started: "Future[Callable[[], object]]") -> None:
         loop = ServerLoop()
 
         async def serve() -> None:
             ended = asyncio.Event()
-            async with self:
-                started.set_result(partial(loop.call_soon_threadsafe, ended.set))
-                await ended.wait()
-                loop.is_awaited = True  # what a stop waits for must come
+            await self.start()
+            started.set_result(partial(loop.call_soon_threadsafe, ended.set))
+            await ended.wait()
+            loop.is_awaited = True  # what a stop waits for must come
+            await self.stop()
 
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
