@@ -22,7 +22,7 @@ import pytest
 from yarl import URL
 
 import stream_tasks.testing as package
-from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
+from stream_tasks.testing import FakeStream, Fault, RateLimitRule, Request, TaskFailure
 from stream_tasks.testing._sockets import reset
 
 Log: TypeAlias = pytest.LogCaptureFixture
@@ -858,6 +858,25 @@ async def test_faults_find_their_requests(server: FakeStream, client: Client) ->
     server.inject(Fault.status(500), math.inf)
     server.heal()
     assert (await client.get("/tasks/x"))[0] == 200
+
+
+async def test_faults_may_pass_some_requests(server: FakeStream, client: Client) -> None:
+    """A fault can begin with a later request; those that met another one are not counted."""
+    server.add_task("x", statuses=())
+    server.inject(Fault.status(500))
+    server.inject(Fault.status(503), 2, skip=2, task_id="x")
+    answers = [(await client.get(f"/tasks/{task_id}"))[0] for task_id in "xxyxxxx"]
+    assert answers == [500, 200, 404, 200, 503, 503, 200]
+
+
+def test_requests_have_short_reprs() -> None:
+    """A request in a failing test's output tells what matters, and no token."""
+    headers = {"Authorization": "token"}
+    request = Request("GET", "/api/v2/tasks/x", {"api_key": "k"}, headers, None, "x", 200, 3.5)
+    assert repr(request) == (
+        "Request(method='GET', path='/api/v2/tasks/x', json=None, task_id='x', status=200, at=3.5,"
+        " task_status=None)"
+    )
 
 
 async def test_log_can_be_cleared_under_way(server: FakeStream, client: Client) -> None:

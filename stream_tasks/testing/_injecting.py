@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from stream_tasks.testing._checks import check_kind, check_pause, check_times, id_of
+from stream_tasks.testing._checks import check_count, check_kind, check_pause, check_times, id_of
 from stream_tasks.testing._faults import Fault
 from stream_tasks.testing._scripting import Scripting
 from stream_tasks.testing._texts import counted, few, listed, times_word
@@ -25,15 +25,17 @@ class _PlannedFault:
     Args:
         fault: What will happen.
         times: To how many requests; `math.inf` for all of them.
+        until: When it is over, in seconds of the server's clock.
+        skip: How many pass first.
         path: A part of the raw paths it is for; None for any.
         task_id: The task whose polls it is for; None for any request.
-        until: When it is over, in seconds of the server's clock.
     """
 
     def __init__(
-        self, fault: Fault, times: float, path: str | None, task_id: str | None, until: float
+        self, fault: Fault, times: float, until: float, *, skip: int, path: str | None, task_id: str | None
     ) -> None:
         self.fault = fault
+        self._skip = skip
         self._until = until
         self.struck = 0
         self._times = times
@@ -51,10 +53,17 @@ class _PlannedFault:
         """Whether it should have struck more often; one without a number, at least once."""
         return self.struck < (1 if math.isinf(self._times) else self._times)
 
-    def is_for(self, request: Request) -> bool:
-        """Tell whether the fault shall strike this request."""
-        if self.struck >= self._times or request.at >= self._until:
+    def meets(self, request: Request) -> bool:
+        """Tell whether the fault strikes this request, and count it."""
+        if self.struck >= self._times or request.at >= self._until or not self._is_for(request):
             return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        self.struck += 1
+        return True
+
+    def _is_for(self, request: Request) -> bool:
         if self._path is not None and self._path not in request.path:
             return False
         return self._task_id is None or self._task_id == request.task_id
@@ -72,6 +81,7 @@ class Injecting(Scripting):
         fault: Fault,
         times: float | None = None,
         *,
+        skip: int = 0,
         seconds: float = math.inf,
         path: str | None = None,
         task_id: str | StartedTask[Any] | None = None,
@@ -81,6 +91,7 @@ class Injecting(Scripting):
         Args:
             fault: What happens to them.
             times: To how many of them; `math.inf` for all. By default one, or all of those within `seconds`.
+            skip: How many of them pass first, not counting those that meet an earlier fault.
             seconds: For how long from now.
             path: A part of the raw paths it is for; None for any.
             task_id: The id of the task whose polls it is for, or what its start returned; None for any
@@ -95,12 +106,14 @@ class Injecting(Scripting):
         if times is None:
             times = 1 if seconds == math.inf else math.inf
         check_times(times)
+        check_count("skip", skip)
         if path is not None:
             check_kind("path", path, str, "a text or None")
         if task_id is not None:
             task_id = id_of(task_id)
         if times:
-            self._planned.append(_PlannedFault(fault, times, path, task_id, self._clock() + seconds))
+            until = self._clock() + seconds
+            self._planned.append(_PlannedFault(fault, times, until, skip=skip, path=path, task_id=task_id))
 
     def heal(self) -> None:
         """Call off the faults; `assert_all_struck` does not demand any longer that they strike."""
@@ -134,8 +147,4 @@ class Injecting(Scripting):
         return f", not struck: {missed}" if missed else ""
 
     def _next_fault(self, request: Request) -> Fault | None:
-        planned = next((planned for planned in self._planned if planned.is_for(request)), None)
-        if planned is None:
-            return None
-        planned.struck += 1
-        return planned.fault
+        return next((planned.fault for planned in self._planned if planned.meets(request)), None)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import web
-from attrs import frozen
+from attrs import field, frozen
 
 __all__ = ["Request", "read_request"]
 
@@ -32,13 +32,13 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     json: Any
     task_id: str | None
     status: int | None
     at: float
-    has_bad_json: bool = False
+    has_bad_json: bool = field(default=False, repr=False)
     task_status: str | None = None
 
 
