@@ -517,6 +517,16 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         "times must be a whole number, 0 or more, or math.inf, not .2.",
     ),
     (
+        "faults that pass none",
+        lambda s: s.inject(Fault.reset(), skip=-1),
+        "skip must be a whole number, 0 or",
+    ),
+    (
+        "what nobody starts",
+        lambda s: s.started("export"),
+        "no operation is called 'export'; there are delete_ch",
+    ),
+    (
         "faults in the past",
         lambda server: server.inject(Fault.reset(), seconds=-1),
         "seconds must be a finite",
@@ -737,6 +747,18 @@ def test_started_tasks_are_as_good_as_ids(
     fake_stream.forget(started)
     with pytest.raises(ValueError, match="no task has the id"):
         fake_stream.webhook(started)
+
+
+def test_started_tasks_can_be_had(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """The server tells which tasks the code under test has started, of one operation or of any."""
+    fake_stream.add_task()
+    first, second = (stream_client.export_users([user]).task_id for user in ("jane", "joe"))
+    deletion = stream_client.delete_users(["jane"]).task_id
+    assert fake_stream.started() == [first, second, deletion]
+    assert fake_stream.started("export_users") == [first, second]
+    fake_stream.forget(first or "")
+    assert fake_stream.started("export_users") == [second]
+    assert fake_stream.started("delete_channels") == []
 
 
 def test_finish_keeps_the_result(

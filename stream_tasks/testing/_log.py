@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from stream_tasks.testing._checks import check_count, check_pause, id_of
+from stream_tasks.testing._operations import check_operation
 from stream_tasks.testing._texts import counted, few, listed, times_word
 
 if TYPE_CHECKING:
@@ -45,6 +46,20 @@ class RequestLog:
         """
         task_id = id_of(task_id)
         return [request for request in self.requests if request.task_id == task_id]
+
+    def started(self, operation: str | None = None) -> list[str]:
+        """Return the ids of the tasks on the server that requests have started, in their order.
+
+        Args:
+            operation: The operation that started them, for instance ``export_channels``; None for any.
+
+        Raises:
+            ValueError: For an unknown operation.
+        """
+        if operation is not None:
+            check_operation(operation)
+        tasks = list(self._tasks.values())
+        return [task.task_id for task in tasks if task.origin and operation in (None, task.origin)]
 
     def assert_polled(
         self, task_id: str | StartedTask[Any], times: int | None = None, *, at_most: int | None = None
@@ -85,8 +100,9 @@ class RequestLog:
     ) -> None:
         """Demand that no task was looked at twice within less than so many seconds.
 
-        The last look that a client takes just before its deadline may come sooner, and counts, too. One
-        whose connection broke may be sent again at once, and does not.
+        The last look that a client takes just before its deadline may come sooner, and counts, too; and a
+        `Backoff` with jitter makes pauses that are shorter than it says. A look whose connection broke may
+        be sent again at once, and does not count.
 
         Args:
             seconds: The least time between two polls of one task.

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from stream_tasks.testing._scripts import Result
 
-__all__ = ["OPERATIONS", "Operation", "Start", "find_operation", "rfc3339"]
+__all__ = ["OPERATIONS", "Operation", "Start", "check_operation", "find_operation", "rfc3339"]
 
 _TEXTS: Final = ("cids", "user_ids")  # the lists that hold nothing else
 _BUCKET: Final = "fake-exports"
@@ -226,6 +226,17 @@ OPERATIONS: Final = (
     Operation("export_feed_user_data", "POST", "/feeds/users/{user_id}/export"),
     Operation("bulk_image_moderation", "POST", "/moderation/bulk_image_moderation", ("csv_file",)),
 )  # fmt: skip
+
+
+def check_operation(name: str) -> None:
+    """Check the name of an operation.
+
+    Raises:
+        ValueError: There is no such operation.
+    """
+    names = [operation.name for operation in OPERATIONS]
+    if name not in names:
+        raise ValueError(f"no operation is called {name!r}; there are {', '.join(names)}")
 
 
 def find_operation(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:

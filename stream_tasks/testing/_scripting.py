@@ -14,7 +14,7 @@ from urllib.parse import quote
 from stream_tasks._http.protocol import check_task_id
 from stream_tasks.testing._checks import check_count, check_each_text, check_flag, check_kind, id_of
 from stream_tasks.testing._log import RequestLog
-from stream_tasks.testing._operations import OPERATIONS, rfc3339
+from stream_tasks.testing._operations import check_operation, rfc3339
 from stream_tasks.testing._scripts import FakeTask, TaskFailure, TaskScript
 from stream_tasks.testing._webhooks import signed_webhook
 
@@ -173,9 +173,7 @@ class Scripting(RequestLog):
             TypeError: An argument is not of its type, or nothing that JSON can hold.
             ValueError: For an unknown operation, a negative number, or `after` beside `never`.
         """
-        names = [operation.name for operation in OPERATIONS]
-        if name not in names:
-            raise ValueError(f"no operation is called {name!r}; there are {', '.join(names)}")
+        check_operation(name)
         check_count("times", times)
         documented = result is ...
         after = _until(after, never=never)
