@@ -733,7 +733,7 @@ def test_rules_must_make_sense(wrong: dict[str, Any]) -> None:
 
 async def test_numbers_are_good_headers(server: FakeStream, client: Client) -> None:
     """A header's value may be given as the number that it is."""
-    server.inject(Fault.status(429, headers={"Retry-After": 7}))
+    server.inject(Fault.status(429, headers={"Retry-After": 7, "X-A": "b"}))
     server.inject(Fault.with_headers([("X-RateLimit-Reset", 1.5)]))
     for header, sent in (("Retry-After", "7"), ("X-RateLimit-Reset", "1.5")):
         async with client.ask("GET", "/api/v2/tasks/x") as response:

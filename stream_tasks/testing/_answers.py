@@ -12,7 +12,9 @@ from stream_tasks.testing._scripts import FakeTask
 __all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "file_answer", "header_pairs", "json_answer"]
 
 HeaderPairs: TypeAlias = tuple[tuple[str, str], ...]
-Headers: TypeAlias = Mapping[str, str | float] | Iterable[tuple[str, str | float]]
+Headers: TypeAlias = (
+    Mapping[str, Any] | Iterable[tuple[str, str | float]]
+)  # a dict of both is one of objects to mypy
 
 _ERRORS_URL: Final = "https://getstream.io/chat/docs/api_errors_response"
 _INTERNAL: Final = -1

@@ -158,6 +158,9 @@ class Scripting(RequestLog):
     ) -> None:
         """Script the tasks that the next starts of an operation make; scripts are used in the order given.
 
+        Work that is done at once, such as `delete_channels` without ``hard_delete``, makes no task and uses
+        no script.
+
         Args:
             name: The operation, for instance ``export_channels``.
             times: For how many starts.
