@@ -307,6 +307,17 @@ async def test_task_moves_with_time(server: FakeStream, client: Client, clock: C
     assert (await client.look(bare))["status"] == "running"
 
 
+async def test_times_are_not_missed_by_rounding(server: FakeStream, client: Client, clock: Clock) -> None:
+    """A task has ended when its time is over, also where a sum of floats is a little less."""
+    clock.now = 2318.917833029
+    server.add_task("x", after=3600)
+    server.add_task("y", visible_after=3600)
+    clock.now += 3600
+    assert clock.now - 2318.917833029 < 3600
+    assert (await client.look("x"))["status"] == "completed"
+    assert (await client.look("y"))["status"] == "pending"
+
+
 @pytest.mark.parametrize("script", [{"after": math.inf}, {"never": True}], ids=["after=inf", "never"])
 async def test_task_that_never_ends(server: FakeStream, client: Client, script: dict[str, Any]) -> None:
     """A task without an end goes through its statuses and stays at the last."""

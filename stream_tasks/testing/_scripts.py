@@ -22,6 +22,7 @@ __all__ = ["FakeTask", "Result", "TaskFailure", "TaskScript"]
 Result: TypeAlias = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 
 _NANOSECONDS: Final = 1_000_000_000
+_ROUNDING: Final = 1e-6  # seconds by which a sum of floats may fall short
 
 
 @frozen
@@ -153,7 +154,7 @@ class FakeTask:
 
     def body(self, now: float) -> bytes | None:
         """Count a poll and return the body of its answer, or None while the task cannot be found."""
-        elapsed = now - self._created
+        elapsed = now - self._created + _ROUNDING
         if elapsed < self.script.visible_after:
             return None
         status, since = self.script.status(self._polls, elapsed)
