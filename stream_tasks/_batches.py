@@ -93,7 +93,16 @@ async def start_batches(
     rest = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
     position = 0
     task_ids: deque[str] = deque(maxlen=KEPT)
-    while batch := await _take(rest, MOST_ITEMS[name]):
+    while True:
+        batch: list[I] = []
+        try:
+            await _take(rest, MOST_ITEMS[name], batch)
+        except Exception as exc:
+            taken = f"; taken already: {', '.join(map(repr, batch))}" if batch else ""
+            exc.add_note(f"{name}: no item from number {position + 1} on was started{taken}")
+            raise
+        if not batch:
+            return
         try:
             started = await _start(name, start, batch)
         except StreamException as exc:
@@ -114,17 +123,17 @@ async def start_batches(
         yield started
 
 
-async def _take(rest: Iterator[I] | AsyncIterator[I], most: int) -> list[I]:
-    """Return the next items, none at the end."""
+async def _take(rest: Iterator[I] | AsyncIterator[I], most: int, batch: list[I]) -> None:
+    """Put the next items in `batch`, none at the end; what came before an error stays there."""
     if isinstance(rest, Iterator):
-        return list(islice(rest, most))
-    batch: list[I] = []
+        for item in islice(rest, most):
+            batch.append(item)  # noqa: PERF402 - what came before an error is to stay there
+        return
     while len(batch) < most:
         try:
             batch.append(await anext(rest))
         except StopAsyncIteration:
             break
-    return batch
 
 
 async def _start(

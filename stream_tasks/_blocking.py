@@ -509,17 +509,33 @@ class Stream:
             ValueError: An argument or an item is out of range; a note says where.
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.
+            Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
         """
         name = batched_operation(self, operation)
         check_items(items, Iterable)
         calls: Calls = SimpleQueue()
         rest = iter(items)
-        pull = self._loop.pull_in_caller(lambda: list(islice(rest, MOST_ITEMS[name])), calls)
+        batch: list[I] = []
+
+        def take() -> bool:
+            batch.clear()
+            for item in islice(rest, MOST_ITEMS[name]):
+                batch.append(item)  # noqa: PERF402 - what came before an error is to stay there
+            return bool(batch)
+
+        pull = self._loop.pull_in_caller(take, calls)
 
         async def source() -> AsyncGenerator[I]:
-            while batch := await pull():
+            error: Exception | None = None
+            while error is None:
+                try:
+                    if not await pull():
+                        return
+                except Exception as exc:  # noqa: BLE001 - it is raised when its turn comes
+                    error = exc
                 for item in batch:
                     yield item
+            raise error
 
         same = getattr(self._client, name)
         return self._iterate(self._client.start_in_batches(same, source(), *args, **kwargs), calls)

@@ -688,6 +688,7 @@ class AsyncStream:
             ValueError: An argument or an item is out of range; a note says where.
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.
+            Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
         """
         name = batched_operation(self, operation)
         check_items(items, Iterable, AsyncIterable)

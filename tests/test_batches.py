@@ -232,15 +232,22 @@ async def test_a_bad_item_far_down_says_where(server: FakeStream, client: AsyncS
     assert len(server.requests) == 1
 
 
-async def test_what_the_items_raise_is_passed_on(server: FakeStream, client: AsyncStream) -> None:
-    """The caller's own error comes as it is."""
+@pytest.mark.parametrize("kind", [iter, _each], ids=["an iterator", "an asynchronous generator"])
+@pytest.mark.parametrize(
+    ("count", "taken"), [(100, ""), (102, "; taken already: 'u-100', 'u-101'")], ids=["none", "two"]
+)
+async def test_what_the_items_raise_is_passed_on(
+    count: int, taken: str, kind: Callable[[Any], Any], server: FakeStream, client: AsyncStream
+) -> None:
+    """The caller's own error comes as it is, with a note on what was not started and cannot be had again."""
 
     def items() -> Iterator[str]:
-        yield from users(130)
+        yield from users(count)
         raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"):
-        _ = [task async for task in client.start_in_batches(client.delete_users, items())]
+    with pytest.raises(KeyError, match="mine") as info:
+        _ = [task async for task in client.start_in_batches(client.delete_users, kind(items()))]
+    assert info.value.__notes__ == [f"delete_users: no item from number 101 on was started{taken}"]
     assert [len(body) for body in sent(server)] == [100]
 
 
@@ -519,6 +526,23 @@ def test_the_blocking_client_tells_of_a_refused_batch(blocking: Stream, threaded
     with pytest.raises(StreamBatchException, match="from item 101 on may or may not have been") as info:
         next(starting)
     assert info.value.task_ids == [first.task_id]
+
+
+def test_the_blocking_client_passes_on_what_the_items_raise(
+    blocking: Stream, threaded_server: FakeStream
+) -> None:
+    """With the same note."""
+
+    def items() -> Iterator[str]:
+        yield "jane"
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as info:
+        next(blocking.start_in_batches(blocking.delete_users, items()))
+    assert info.value.__notes__ == [
+        "delete_users: no item from number 1 on was started; taken already: 'jane'"
+    ]
+    assert not threaded_server.requests
 
 
 def test_the_blocking_client_waits_out_a_429(
