@@ -498,29 +498,57 @@ async def test_a_file_made_meanwhile_is_left_as_it_is(fetch: Fetch, target: Path
     assert target.read_bytes() == CONTENT
 
 
-async def test_what_a_killed_download_left_is_replaced(fetch: Fetch, target: Path, tmp_path: Path) -> None:
-    """Not even a link that was put there is followed."""
+async def test_what_a_killed_download_left_is_replaced_only_if_that_was_asked_for(
+    fetch: Fetch, target: Path, tmp_path: Path
+) -> None:
+    """It may be somebody's file; and not even a link that was put there is followed."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    target.with_name("export.json.part").symlink_to(victim)
-    await fetch()
+    part = target.with_name("export.json.part")
+    part.symlink_to(victim)
+    with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: File exists$"):
+        await fetch()
+    assert part.is_symlink()
+    await fetch(overwrite=True)
     assert target.read_bytes() == CONTENT
     assert not target.is_symlink()
     assert victim.read_text() == "precious"
 
 
+async def test_a_link_that_leads_nowhere_is_left_as_it_is(fetch: Fetch, target: Path) -> None:
+    """It is a file of somebody's, too."""
+
+    def seen(*_: object) -> None:
+        if not target.is_symlink():
+            target.symlink_to("nowhere")
+
+    with pytest.raises(DownloadError, match=r"another process makes .*export\.json too"):
+        await fetch(seen=seen)
+    assert target.readlink() == Path("nowhere")
+
+
 async def test_two_downloads_of_one_name_do_not_mix(files: FileServer, fetch: Fetch, target: Path) -> None:
-    """The later one has the name; the earlier one is told, and takes nothing away."""
-    files.cuts.append(CUT)
+    """The earlier one has the name, unless the later one may replace it; nobody takes anything away."""
     other: list[asyncio.Task[int]] = []
 
-    def seen(size: int, _: int | None) -> None:
-        if size == CUT and not other:
-            other.append(asyncio.ensure_future(fetch()))
+    async def both(*, overwrite: bool) -> list[int | BaseException]:
+        files.cuts.append(CUT)
+        other.clear()
 
-    with pytest.raises(DownloadError, match="another process makes"):
-        await fetch(seen=seen)
-    await other[0]
+        def seen(size: int, _: int | None) -> None:
+            if size == CUT and not other:
+                other.append(asyncio.ensure_future(fetch(overwrite=overwrite)))
+
+        (first,) = await asyncio.gather(fetch(seen=seen, overwrite=overwrite), return_exceptions=True)
+        (second,) = await asyncio.gather(*other, return_exceptions=True)
+        return [first, second]
+
+    first, second = await both(overwrite=False)
+    assert first == len(CONTENT)
+    assert "cannot be written: File exists" in str(second)
+    first, second = await both(overwrite=True)
+    assert "another process makes" in str(first)
+    assert second == len(CONTENT)
     assert target.read_bytes() == CONTENT
     assert names(target) == ["export.json"]
 
@@ -552,9 +580,11 @@ def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
     """Nothing is made by looking."""
     check_target(target, overwrite=False)
     assert nothing_is_left(target)
-    target.write_text("old")
+    part = target.with_name("export.json.part")
+    for path in (target, part):
+        path.write_text("old")
     check_target(target, overwrite=True)
-    assert target.read_text() == "old"
+    assert target.read_text() == part.read_text() == "old"
 
 
 @pytest.mark.parametrize(
@@ -568,12 +598,23 @@ def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
         ),
         pytest.param("old.json/x", "cannot be written: there is no directory .*", id="a file as directory"),
         pytest.param("x" * 300, "cannot be written: File name too long", id="a name that is too long"),
+        pytest.param("x" * 251, "cannot be written: File name too long", id="too long as a part"),
+        pytest.param("loose", "loose exists already; --overwrite replaces it", id="a link to nowhere"),
+        pytest.param(
+            "a",
+            r"a\.part exists already; --overwrite replaces it",
+            id="a part that is there",
+        ),
+        pytest.param("b", r"b\.part is a directory", id="a directory where the part goes"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_path: Path) -> None:
     """The error says what is wrong, and names the option."""
     (tmp_path / "old.json").write_text("old")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loose").symlink_to("nowhere")
+    (tmp_path / "a.part").touch()
+    (tmp_path / "b.part").mkdir()
     with pytest.raises(click.BadParameter, match=f"{wrong}$") as info:
         check_target(tmp_path / path, overwrite=False)
     assert info.value.param_hint == "'--output'"

@@ -66,23 +66,37 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     try:
         wrong = _what_is_wrong(path, overwrite=overwrite)
     except OSError as error:
-        wrong = f"cannot be written: {error.strerror}"
+        wrong = f"{path} cannot be written: {error.strerror}"
     if wrong is not None:
-        raise click.BadParameter(f"{path} {wrong}", param_hint="'--output'")
+        raise click.BadParameter(wrong, param_hint="'--output'")
 
 
 def _what_is_wrong(path: Path, *, overwrite: bool) -> str | None:
-    if path.is_dir():
-        return "is a directory"
-    if path.exists() and not path.is_file():
-        return "is no regular file"
-    if path.exists() and not overwrite:
-        return "exists already; --overwrite replaces it"
     if not path.parent.is_dir():
-        return f"cannot be written: there is no directory {path.parent}"
+        return f"{path} cannot be written: there is no directory {path.parent}"
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        return f"cannot be written: you may not write to {path.parent}"
+        return f"{path} cannot be written: you may not write to {path.parent}"
+    for file in (path, _part_of(path)):
+        if file.is_dir():
+            return f"{file} is a directory"
+        if file.exists() and not file.is_file():
+            return f"{file} is no regular file"
+        if _is_there(file) and not overwrite:
+            return f"{file} exists already; --overwrite replaces it"
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, or a link that leads nowhere."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
 
 
 async def download(
@@ -103,7 +117,7 @@ async def download(
     Args:
         url: The link.
         path: The file to make.
-        overwrite: Whether a file may be there already.
+        overwrite: Whether a file, or one with ``.part`` after its name, may be there already.
         renew: Makes a fresh link, for when this one has expired.
         seen: Called with the bytes that have come, and how many there are in all if that is known.
         tell: Called with what is wrong when a bad moment begins.
@@ -114,7 +128,7 @@ async def download(
     Raises:
         DownloadError: It failed for good; nothing is left of it.
     """
-    with _Part(path) as part:
+    with _Part(path, overwrite=overwrite) as part:
         session = ClientSession(
             timeout=TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -122,7 +136,7 @@ async def download(
         )
         async with session:
             await _fetch(session, url, part, renew=renew, seen=seen, tell=tell)
-        part.finish(overwrite=overwrite)
+        part.finish()
         return part.size
 
 
@@ -135,16 +149,18 @@ class _Part:
         validator: What the server calls this version of it, if it can send the rest of one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
         self._final = path
-        self._path = path.with_name(f"{path.name}.part")
+        self._path = _part_of(path)
+        self._overwrite = overwrite
         self.size = 0
         self.total: int | None = None
         self.validator: str | None = None
 
     def __enter__(self) -> Self:
         with _in_plain_words(self._path):
-            self._path.unlink(missing_ok=True)  # what a killed process left
+            if self._overwrite:
+                self._path.unlink(missing_ok=True)
             self._file = self._path.open("xb", buffering=0)
             self._identity = os.fstat(self._file.fileno())
         return self
@@ -170,11 +186,11 @@ class _Part:
                 rest = rest[self._file.write(rest) :]
         self.size += len(chunk)
 
-    def finish(self, *, overwrite: bool) -> None:
+    def finish(self) -> None:
         """Give the file its name."""
         with _in_plain_words(self._final):
             os.fsync(self._file.fileno())
-            if not self._is_ours() or (self._final.exists() and not overwrite):
+            if not self._is_ours() or (_is_there(self._final) and not self._overwrite):
                 raise DownloadError(f"another process makes {self._final} too, and this one leaves it be")
             self._file.close()
             self._path.replace(self._final)
