@@ -588,6 +588,24 @@ def test_signals_while_starting(
     ]
 
 
+def test_ctrl_c_while_a_429_is_waited_out(server: FakeStream, tmp_path: Path) -> None:
+    """What was refused was not started, for sure."""
+    server.inject(Fault.delay(0))
+    server.inject(Fault.status(429, headers={"Retry-After": "60"}))
+    process = start("deactivate-users", "--from", listed(tmp_path / "users.txt", users(150)), "--yes")
+    assert process.stderr is not None
+    started, warning = process.stderr.readline(), process.stderr.readline()
+    assert started.startswith("Started ")
+    assert warning.startswith(
+        "Warning: deactivate_users was refused for the rate limit, and is tried again in "
+    )
+    process.send_signal(signal.SIGINT)
+    _, interrupted, heading, *rest = end(process).err.splitlines()
+    assert interrupted == "Interrupted; tasks on the server go on."
+    assert heading == "# not started: 50 users"
+    assert rest[:50] == users(150)[100:]
+
+
 def test_ctrl_c_before_anything_was_started(server: FakeStream) -> None:
     """There is nothing to go on with."""
     server.inject(Fault.hang())
@@ -647,8 +665,9 @@ def test_a_reader_that_is_stuck(server: FakeStream, tmp_path: Path) -> None:
     assert process.wait(50) == 143
     ended = end(process)
     assert len(starts(server)) == 1
-    _, terminated, _, *unsent, hint, command = ended.err.splitlines()
+    _, terminated, heading, *unsent, hint, command = ended.err.splitlines()
     assert terminated == "Terminated; tasks on the server go on."
+    assert heading == "# not started: 30 users"
     assert unsent == ids[100:]
     assert hint == "To go on waiting:"
     assert re.fullmatch(r"  stream-tasks wait --json [\w-]{36}", command)

@@ -3,17 +3,18 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 from attrs import define, field, frozen
 
+from stream_tasks._batches import start_batches
 from stream_tasks._client import AsyncStream
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks.cli import _codes
 from stream_tasks.cli._output import complain, printable
 from stream_tasks.cli._signals import Stop
-from stream_tasks.exceptions import StreamBatchException
+from stream_tasks.exceptions import StreamBatchException, StreamRateLimitException
 from stream_tasks.models import ItemResults, StartedTask
 
 __all__ = ["Job", "Started", "complain_of_items", "show_started", "start"]
@@ -87,9 +88,20 @@ async def start(
     """
     done = Started()
     operation = getattr(client, job.operation)
-    items = map(job.as_item, job.ids)
+    is_sent = False
+
+    async def send(items: list[Any]) -> StartedTask[Any]:
+        nonlocal is_sent
+        is_sent = True
+        try:
+            return cast("StartedTask[Any]", await operation(items, **job.options))
+        except StreamRateLimitException:
+            is_sent = False  # and nothing is while that is waited out
+            raise
+
     try:
-        async for task in client.start_in_batches(operation, items, **job.options):
+        async for task in start_batches(job.operation, send, map(job.as_item, job.ids)):
+            is_sent = False
             batch = job.ids[done.items : done.items + job.most]
             done.tasks.append(task)
             done.items += len(batch)
@@ -107,8 +119,7 @@ async def start(
     except asyncio.CancelledError:
         click.echo(f"\n{stop.word}; tasks on the server go on.", err=True)
         done.code = stop.code
-        # The next batch may have been under way.
-        _name_unsent(job, done.items, min(job.most, len(job.ids) - done.items))
+        _name_unsent(job, done.items, job.most if is_sent else 0)
         # The others are still in the pipe of a reader that is stuck.
         _name_started(done.tasks[-1:] if stop.is_stuck else done.tasks, again)
     return done
