@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and how it exits."""
 
+import errno
 import functools
 import io
 import json
@@ -32,7 +33,7 @@ from commandline import (
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
-from stream_tasks.cli import _demo, _output
+from stream_tasks.cli import _demo, _output, _wait
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
@@ -104,6 +105,12 @@ class TestWait:
 
 
 class TestGet:
+    def test_stdin(self, run: Run) -> None:
+        """It takes one id, and says what reads stdin."""
+        ended = run("get", "-")
+        assert ended.code == 2
+        assert "'ID': '-' is none; 'wait -' reads ids from stdin" in ended.err
+
     def test_unfinished(self, run: Run, server: FakeStream) -> None:
         """It prints the task as JSON and exits with 0, whatever the status."""
         server.add_task("new", never=True)
@@ -355,6 +362,32 @@ class TestFullDisk:
         ended = end(start("wait", "new", stdout=full))
         assert ended.code == 2
         assert ended.err.startswith(f"\n{self.WHY[:-1]}.\nTo go on:\n  stream-tasks wait new\n")
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            pytest.param(
+                FileNotFoundError(errno.ENOENT, "No such file", "a\x1bc\udcff"),
+                "No such file: a\\u001bc\\udcff",
+                id="a file",
+            ),
+            pytest.param(
+                OSError(errno.EMFILE, "Too many open files"), "Too many open files", id="a descriptor"
+            ),
+            pytest.param(OSError(errno.ENOSPC, "No space"), "cannot write: No space", id="a write"),
+            pytest.param(OSError("odd"), "cannot write: odd", id="a write without a number"),
+        ],
+    )
+    def test_text(self, run: Run, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str) -> None:
+        """Only what is about no file may be a failed write."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(_wait, "make_client", fail)
+        assert run("wait", "a") == (2, "", f"Error: {told}\n")
 
 
 class TestCommands:

@@ -620,6 +620,13 @@ def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_p
     assert info.value.param_hint == "'--output'"
 
 
+def test_an_odd_name_is_escaped(tmp_path: Path) -> None:
+    """The message steers no terminal."""
+    with pytest.raises(click.BadParameter, match=r"/\\u001bc\\udcff cannot be written") as info:
+        check_target(tmp_path / "no\x1b" / "\x1bc\udcff", overwrite=False)
+    assert "\x1b" not in info.value.message
+
+
 def test_a_directory_of_others_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may write anywhere, and so this is asked of the system."""
     monkeypatch.setattr(os, "access", lambda *_: False)

@@ -494,6 +494,33 @@ class TestIds:
         ended = run("-")
         assert (ended.code, "stdin is closed" in ended.err) == (2, True)
 
+    def test_stdin_cannot_be_read(self, tmp_path: Path) -> None:
+        """What can only be written to is said to be that, and no failed write."""
+        with (tmp_path / "written").open("wb") as written:
+            ended = end(start("wait", "-", stdin=written))
+        assert ended.code == 2
+        assert ended.err.endswith("\nError: stdin cannot be read: Bad file descriptor\n")
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ["--from", "no/\x1bc\udcff"],
+            ["x", "--journal", "no/\x1bc\udcff"],
+            ["--from", "\x1bc\udcff"],
+        ],
+        ids=["no file", "no journal", "a bad line"],
+    )
+    def test_odd_names(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, args: list[str]
+    ) -> None:
+        """A name that cannot be printed is escaped where a message holds it."""
+        monkeypatch.chdir(tmp_path)
+        Path("\x1bc\udcff").write_bytes(b"\xff\n")
+        ended = run(*args)
+        assert ended.code == 2
+        assert "\\u001bc\\udcff" in ended.err
+        assert "\x1b" not in ended.err
+
     def test_interrupted(self) -> None:
         """Ctrl-C while ids are read ends it, too."""
         terminal = Terminal("wait", "-")

@@ -17,7 +17,7 @@ from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._hints import point_to_doctor
 from stream_tasks.cli._operations import operations
-from stream_tasks.cli._output import complain, prepare, unwritable
+from stream_tasks.cli._output import complain, prepare, refused
 from stream_tasks.cli._serve import serve
 from stream_tasks.cli._signals import deafen
 from stream_tasks.cli._wait import get, wait
@@ -42,17 +42,17 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            with _unwritable_or_interrupted():
+            with _told():
                 return super().main(*args, **kwargs)
         finally:
             _drop_unwritable()
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _unwritable_or_interrupted():
+        with _told():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _unwritable_or_interrupted():
+        with _told():
             try:
                 return super().invoke(ctx)
             except StreamException as error:
@@ -63,8 +63,8 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _unwritable_or_interrupted() -> Iterator[None]:
-    """Exit on Ctrl-C, and when stdout or stderr cannot be written."""
+def _told() -> Iterator[None]:
+    """Exit on Ctrl-C, and on what the system refuses."""
     try:
         yield
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def _unwritable_or_interrupted() -> Iterator[None]:
         sys.exit(_codes.SIGPIPE)
     except OSError as error:
         with suppress(OSError):
-            click.echo(unwritable(error), err=True)
+            click.echo(refused(error), err=True)
         sys.exit(_codes.USAGE)
 
 

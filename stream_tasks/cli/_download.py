@@ -18,6 +18,7 @@ from stream_tasks._http import protocol
 from stream_tasks._http.transport import error_type
 from stream_tasks._version import __version__
 from stream_tasks._waiting.polling import is_passing
+from stream_tasks.cli._output import printable
 from stream_tasks.exceptions import TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED
 
 __all__ = ["DownloadError", "check_target", "download"]
@@ -68,7 +69,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     except OSError as error:
         wrong = f"{path} cannot be written: {error.strerror}"
     if wrong is not None:
-        raise click.BadParameter(wrong, param_hint="'--output'")
+        raise click.BadParameter(printable(wrong), param_hint="'--output'")
 
 
 def _what_is_wrong(path: Path, *, overwrite: bool) -> str | None:

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import click
 
 from stream_tasks._http import protocol
-from stream_tasks.cli._output import is_terminal
+from stream_tasks.cli._output import is_terminal, printable
 
 __all__ = ["STDIN", "is_lasting", "read_ids", "task_of", "uses_stdin"]
 
@@ -99,7 +99,7 @@ def _file(path: str, read: Read) -> Iterator[str]:
         with open(path, "rb") as lines:  # noqa: PTH123 - messages name the path as it was typed
             yield from _lines(lines, path, read)
     except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}", param_hint="'--from'") from None
+        raise click.BadParameter(printable(f"{path}: {error.strerror}"), param_hint="'--from'") from None
 
 
 def _stdin(read: Read) -> Iterator[str]:
@@ -107,7 +107,10 @@ def _stdin(read: Read) -> Iterator[str]:
         raise click.UsageError("stdin is closed")
     if is_terminal(sys.stdin):
         click.echo("Type ids, one a line; Ctrl-D ends them.", err=True)
-    return _lines(sys.stdin.buffer, "stdin", read)
+    try:
+        yield from _lines(sys.stdin.buffer, "stdin", read)
+    except OSError as error:
+        raise click.UsageError(f"stdin cannot be read: {error.strerror or error}") from None
 
 
 def _lines(lines: Iterable[bytes] | BinaryIO, name: str, read: Read) -> Iterator[str]:
@@ -119,4 +122,4 @@ def _lines(lines: Iterable[bytes] | BinaryIO, name: str, read: Read) -> Iterator
                 yield item
         except ValueError as error:
             wrong = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-            raise click.UsageError(f"{name}, line {number}: {wrong}") from None
+            raise click.UsageError(printable(f"{name}, line {number}: {wrong}")) from None

@@ -154,7 +154,7 @@ class Journal:
         )
 
     def _unusable(self, why: str | None) -> click.UsageError:
-        return click.BadParameter(f"{self._path}: {why}", param_hint="'--journal'")
+        return click.BadParameter(printable(f"{self._path}: {why}"), param_hint="'--journal'")
 
 
 def _private(path: str, flags: int) -> int:

@@ -74,6 +74,8 @@ def task_id(value: str) -> str:
     Raises:
         click.BadParameter: It cannot be one.
     """
+    if value == "-":
+        raise click.BadParameter("'-' is none; 'wait -' reads ids from stdin")
     try:
         return protocol.check_task_id(value)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """JSON for programs, lines for people, and what a terminal shows."""
 
+import errno
 import io
 import json
 import os
@@ -20,10 +21,11 @@ __all__ = [
     "is_terminal",
     "prepare",
     "printable",
+    "refused",
     "show_json",
-    "unwritable",
 ]
 
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _MINUTE = 60
 _HOUR = 3600
 
@@ -75,9 +77,14 @@ def complain(error: StreamException) -> None:
     click.echo(f"Error: {printable(str(error))}", err=True)
 
 
-def unwritable(error: OSError) -> str:
-    """Say that stdout or stderr cannot be written."""
-    return f"Error: cannot write: {printable(error.strerror or str(error))}"
+def refused(error: OSError) -> str:
+    """Say what the system refused, in most cases to write to stdout or stderr."""
+    why = error.strerror or str(error)
+    if error.filename is not None:
+        why += f": {os.fsdecode(error.filename)}"
+    elif error.errno not in _NO_DESCRIPTOR:
+        why = f"cannot write: {why}"
+    return f"Error: {printable(why)}"
 
 
 def duration(seconds: float) -> str:

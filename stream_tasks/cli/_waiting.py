@@ -23,7 +23,7 @@ from stream_tasks.cli._output import (
     is_live,
     is_terminal,
     printable,
-    unwritable,
+    refused,
 )
 from stream_tasks.cli._results import Results
 from stream_tasks.cli._signals import Stop
@@ -161,7 +161,7 @@ class _Wait:
             raise
         except OSError as error:
             self._is_unwritable = True
-            self._stopped_by, self._code = unwritable(error), _codes.USAGE
+            self._stopped_by, self._code = refused(error), _codes.USAGE
 
     async def _wait(self) -> None:
         display = self._display()
