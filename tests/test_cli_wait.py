@@ -619,6 +619,15 @@ class TestTerminal:
         assert shown.endswith("For what completed tasks returned, use --json or --journal FILE.")
         assert shown.count("no room at all") == 3 * 18
 
+    def test_narrow(self, server: FakeStream) -> None:
+        """What went wrong has a line of its own where there is no room for it."""
+        ids = ["a-task-with-a-long-name", "another-task"]
+        add(server, *ids, never=True)
+        terminal = Terminal("wait", *ids, "--timeout", "0", columns=40)
+        assert terminal.end().code == 3
+        _, first, _, second = terminal.shown.splitlines()[:4]
+        assert first == second == "  still running"
+
     def test_any(self, server: FakeStream) -> None:
         """With --any a terminal shows the one that ended, of however many."""
         add(server, *map(str, range(99)), never=True)

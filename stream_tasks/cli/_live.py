@@ -130,8 +130,15 @@ class Screen(Nothing):
 
 
 def note_width(task_width: int, width: int) -> int:
-    """Return the room for a note in a table of tasks."""
-    return max(width - _STATUS - _AFTER - 3 * _GAP - task_width, _NOTE)
+    """Return the room for a note in a table of tasks whose ids are so wide."""
+    return _widths(task_width, width)[1]
+
+
+def _widths(longest: int, width: int) -> tuple[int, int]:
+    """Share the room in a table out to ids and notes: where it is narrow, a note has what the ids leave."""
+    rest = width - _STATUS - _AFTER - 3 * _GAP
+    task = max(min(longest, max(rest - _NOTE, rest * 2 // 3)), 1)
+    return task, max(rest - task, 1)
 
 
 def row_table(rows: Sequence[Row], width: int, *, task_width: int = 0, headings: bool = False) -> Table:
@@ -145,15 +152,13 @@ def row_table(rows: Sequence[Row], width: int, *, task_width: int = 0, headings:
     """
     ids = [printable(row.task_id) for row in rows]
     longest = task_width or max([*map(cell_len, ids)] + [len("task")] * headings)
-    rest = width - _STATUS - _AFTER - 3 * _GAP
-    # In a narrow terminal a note has what the ids leave.
-    task = max(min(longest, max(rest - _NOTE, rest * 2 // 3)), 1)
+    task, note = _widths(longest, width)
     # Versions of rich differ in whether a width includes the padding: here there is none.
     table = Table(box=None, show_header=headings, padding=0)
     table.add_column("task", width=task + _GAP)
     table.add_column("status", width=_STATUS + _GAP)
     table.add_column("after".rjust(_AFTER), width=_AFTER + _GAP)
-    table.add_column(width=max(rest - task, 1))
+    table.add_column(width=note)
     for row, name in zip(rows, ids, strict=True):
         task_id = cell(name)
         task_id.truncate(task, overflow="ellipsis")
