@@ -808,6 +808,30 @@ def test_progress_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path
     assert path.read_bytes() == files.content
 
 
+def test_a_warning_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """It stands above the bar, of which nothing remains."""
+    files.answers.append(503)
+    terminal = Terminal("export-users", "jane", "-o", str(tmp_path / "users.json"), columns=200)
+    assert terminal.end().code == 0
+    *_, warning, saved = terminal.shown.splitlines()
+    assert warning == "Warning: 127.0.0.1 answered HTTP 503 Service Unavailable; trying again."
+    assert saved.startswith("Saved ")
+    assert "━" not in terminal.shown
+
+
+def test_ctrl_c_on_a_terminal_while_downloading(
+    exports: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """Nothing remains of a bar that is as wide as the terminal."""
+    files.answers.extend([503] * 99)
+    terminal = Terminal("export-users", "jane", "-o", str(tmp_path / f"{'x' * 30}.json"), columns=60)
+    until(lambda: "━" in terminal.shown)
+    terminal.type("\x03")
+    assert terminal.end().code == 130
+    assert "Interrupted." in terminal.shown
+    assert "━" not in terminal.shown
+
+
 @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
 def test_signals_while_downloading(
     exports: FakeStream, files: FileServer, tmp_path: Path, *, number: int, code: int, word: str

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import click
 from attrs import frozen
+from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from stream_tasks._client import AsyncStream
 from stream_tasks.cli import _codes
@@ -114,6 +116,13 @@ async def save(
     return code
 
 
+class _Bar(Progress):
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw a line below, on which a ^C that the terminal echoes cannot make the bar wrap."""
+        yield from super().get_renderables()
+        yield ""
+
+
 async def _save(
     client: AsyncStream, task_id: str, url: str, path: Path, target: Target, *, quiet: bool
 ) -> int:
@@ -123,10 +132,11 @@ async def _save(
 
     def tell(why: str) -> None:
         if not quiet:
-            click.echo(f"Warning: {printable(why)}; trying again.", err=True)
+            # Above the bar, which click would write into.
+            console.print(Text(f"Warning: {printable(why)}; trying again."), soft_wrap=True)
 
-    console = PipeConsole(stderr=True)
-    bar = Progress(
+    console = PipeConsole(stderr=True, highlight=False)
+    bar = _Bar(
         TextColumn(
             "{task.description}",
             markup=False,
