@@ -108,4 +108,4 @@ def test_unknown_shell(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         commands(["completion", "tcsh"], prog_name="stream-tasks")
     assert ended.value.code == 2
-    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
+    assert "'SHELL': 'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err

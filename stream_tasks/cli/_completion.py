@@ -13,7 +13,7 @@ _SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete
 
 
 @click.command(
-    help="Print the script that makes SHELL complete commands and options.\n\n"
+    help="Print the script that makes SHELL - bash, zsh or fish - complete commands and options.\n\n"
     "Load it from the shell's start-up file, as below; it then asks this program whenever Tab is pressed.",
     short_help="Print what makes a shell complete commands and options.",
     epilog=epilog(
@@ -25,7 +25,7 @@ _SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete
         "stream-tasks completion fish > ~/.config/fish/completions/stream-tasks.fish",
     ),
 )
-@click.argument("shell", type=click.Choice(list(_SHELLS)))
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
     """Print a shell's completion script."""

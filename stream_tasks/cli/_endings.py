@@ -128,7 +128,7 @@ class Ending:
         return str(error.get("type", "unknown")), str(error.get("description", ""))
 
 
-def concerns_all(failure: Exception | None) -> bool:
+def concerns_all(failure: BaseException | None) -> bool:
     """Whether nothing else can be asked for either: the credentials are refused, or nobody is there."""
     if isinstance(failure, StreamApiException):
         return failure.status_code in _DENIED

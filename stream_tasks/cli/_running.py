@@ -100,7 +100,7 @@ def run(
         what = f"{kind.verb} {job.told(len(ids))}{_named(ctx, options)}"
         if uses_stdin(given["ids"], given["sources"]) or not is_terminal(sys.stdin):
             raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
-        _ask(ctx, f"This {what}, of the app {reached['api_key'] or os.environ[auth.KEY_VARIABLE]}.")
+        _ask(ctx, f"This {what} of the app {reached['api_key'] or os.environ[auth.KEY_VARIABLE]}.")
     with warnings_on_stderr(quiet=given["quiet"]):
         code = _signals.run(lambda stop: _start(ctx, client, job, given, target, stop=stop))
     ctx.exit(code)

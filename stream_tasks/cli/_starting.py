@@ -12,6 +12,8 @@ from stream_tasks._batches import start_batches
 from stream_tasks._client import AsyncStream
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks.cli import _codes
+from stream_tasks.cli._endings import concerns_all
+from stream_tasks.cli._hints import point_to_doctor
 from stream_tasks.cli._output import complain, printable
 from stream_tasks.cli._signals import Stop
 from stream_tasks.exceptions import StreamBatchException, StreamRateLimitException
@@ -114,6 +116,8 @@ async def start(
                 raise
     except StreamBatchException as error:
         complain(error)
+        if concerns_all(error.__cause__):
+            point_to_doctor()
         done.code = _codes.ERROR
         _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
     except asyncio.CancelledError:
