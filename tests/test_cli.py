@@ -364,6 +364,13 @@ class TestFullDisk:
         assert ended.err.startswith(f"\n{self.WHY[:-1]}.\nTo go on:\n  stream-tasks wait new\n")
 
 
+class TestClosedStderr:
+    def test_usage(self) -> None:
+        """Wrong usage is not said on stdout instead."""
+        ended = end(start("get", preexec_fn=functools.partial(os.close, 2)))
+        assert (ended.code, ended.out) == (2, "")
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("error", "told"),

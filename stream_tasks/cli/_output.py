@@ -31,7 +31,12 @@ _HOUR = 3600
 
 
 def prepare() -> None:
-    """Let stdout take any text in any encoding, as stderr does, and sizes of 0 count as unset."""
+    """Let stdout take any text in any encoding, as stderr does, and sizes of 0 count as unset.
+
+    A closed stderr becomes the null device: click writes wrong usage to stdout otherwise.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - it stays open
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for name in ("COLUMNS", "LINES"):
