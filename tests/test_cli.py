@@ -434,11 +434,13 @@ class TestCommands:
         assert ended.stdout == f"stream-tasks, version {__version__}\n"
 
     def test_module(self) -> None:
-        """`python -m stream_tasks` calls itself by the name of the script."""
+        """`python -m stream_tasks` calls itself as it was called."""
         asked = [sys.executable, "-m", "stream_tasks", "wait"]
         ended = subprocess.run(asked, capture_output=True, text=True, check=False)
         assert ended.returncode == 2
-        assert ended.stderr.startswith("Usage: stream-tasks wait [OPTIONS]")
+        usage, pointer, *_ = ended.stderr.splitlines()
+        assert usage == "Usage: python -m stream_tasks wait [OPTIONS] [ID]..."
+        assert pointer == "Try 'python -m stream_tasks wait --help' for help."
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_missing_extra(self, missing: str) -> None:

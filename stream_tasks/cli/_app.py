@@ -15,7 +15,7 @@ from stream_tasks.cli._demo import demo
 from stream_tasks.cli._doctor import doctor
 from stream_tasks.cli._endings import concerns_all
 from stream_tasks.cli._help import epilog
-from stream_tasks.cli._hints import point_to_doctor
+from stream_tasks.cli._hints import name, point_to_doctor
 from stream_tasks.cli._operations import operations
 from stream_tasks.cli._output import complain, prepare, refused
 from stream_tasks.cli._serve import serve
@@ -115,6 +115,6 @@ def main() -> None:
     """Run the command line; ends the process."""
     prepare()
     try:
-        commands(prog_name="stream-tasks")
+        commands(prog_name=name())
     finally:
         deafen()

@@ -14,7 +14,7 @@ import click
 from stream_tasks._http import auth
 from stream_tasks.cli._ids import STDIN, is_lasting, uses_stdin
 
-__all__ = ["Remembering", "go_on", "go_on_with", "link_of", "point_to_doctor", "program"]
+__all__ = ["Remembering", "go_on", "go_on_with", "link_of", "name", "point_to_doctor", "program"]
 
 LONGEST: Final = 2000
 """A command of more characters is no good on a screen."""
@@ -44,10 +44,15 @@ class Remembering(click.Command):
         return super().parse_args(ctx, args)
 
 
+def name() -> str:
+    """Return what this program was called by, for the help."""
+    return "python -m stream_tasks" if _is_module() else _SCRIPT
+
+
 def program() -> str:
     """Return what runs this program where it is pasted."""
     path = sys.argv[0]
-    if PurePath(path).name == "__main__.py":
+    if _is_module():
         return f"{_quote(sys.executable)} -m stream_tasks"
     found = shutil.which(_SCRIPT)
     # Whatever else calls the command line has no name to paste.
@@ -97,12 +102,16 @@ def point_to_doctor() -> None:
     click.echo(f"{program()} doctor looks for the cause.", err=True)
 
 
+def _is_module() -> bool:
+    return PurePath(sys.argv[0]).name == "__main__.py"
+
+
 def _command(
-    ctx: click.Context, name: str, options: Sequence[str], ids: Sequence[str], files: Sequence[str] = ()
+    ctx: click.Context, command: str, options: Sequence[str], ids: Sequence[str], files: Sequence[str] = ()
 ) -> str:
     """Write a command with those of the options that were typed."""
     flags = {parameter.name: max(parameter.opts, key=len) for parameter in ctx.command.params}
-    words = [name]
+    words = [command]
     for option, value in ctx.meta[_TYPED].items():
         if option in options:
             words += [flags[option]] if value is True else [flags[option], value]
