@@ -179,10 +179,11 @@ class TestGet:
 
     def test_no_server(self, run: Run, closed_port: int) -> None:
         """A server that is not there exits with 4."""
-        ended = run("get", "any", "--base-url", f"http://127.0.0.1:{closed_port}")
+        url = f"http://127.0.0.1:{closed_port}"
+        ended = run("get", "any", "--base-url", url)
         assert ended.code == 4
         assert ended.err.startswith("Error: Cannot connect ")
-        assert ended.err.endswith("\nstream-tasks doctor looks for the cause.\n")
+        assert ended.err.endswith(f"\nstream-tasks doctor --base-url {url} looks for the cause.\n")
 
     def test_no_json(self, run: Run, server: FakeStream) -> None:
         """An answer that is no JSON exits with 4."""

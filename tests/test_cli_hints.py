@@ -156,6 +156,24 @@ class TestOperations:
         assert {json.loads(line)["task_id"] for line in ended.out.splitlines()} == set(ids)
 
 
+class TestDoctor:
+    @pytest.mark.parametrize(
+        "args",
+        [["wait", "a", "--timeout", "9"], ["get", "a"], ["export-users", "jane"]],
+        ids=["a wait", "a look", "a start"],
+    )
+    def test_connection(self, run: Run, server: FakeStream, args: list[str]) -> None:
+        """It looks where the command looked that was typed."""
+        connection = ["--base-url", server.url, "--api-key", "nobody"]
+        shown = run(*args, *connection).err
+        assert f"\nstream-tasks doctor {shlex.join(connection)} looks for the cause.\n" in shown
+
+    def test_nothing_typed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Without a command there are no options."""
+        _hints.point_to_doctor()
+        assert capsys.readouterr().err == "stream-tasks doctor looks for the cause.\n"
+
+
 class TestProgram:
     @pytest.fixture(autouse=True)
     def script(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -202,11 +202,12 @@ class TestLines:
 
     def test_no_trust(self, run: Run, server: FakeStream) -> None:
         """A server that does not speak TLS, or whose certificate nobody vouches for, is asked once."""
-        ended = run("a", "b", "c", "--base-url", server.url.replace("http:", "https:"), "--timeout", "1")
+        url = server.url.replace("http:", "https:")
+        ended = run("a", "b", "c", "--base-url", url, "--timeout", "1")
         assert (ended.code, len(lines(ended.out))) == (4, 1)
         assert lines(ended.out)[0]["error"]["type"] == "tls_handshake_failed"
         assert ended.err.endswith(
-            "\nNot asked for: 2 of 3 tasks.\nstream-tasks doctor looks for the cause.\n"
+            f"\nNot asked for: 2 of 3 tasks.\nstream-tasks doctor --base-url {url} looks for the cause.\n"
         )
 
     @pytest.mark.parametrize(

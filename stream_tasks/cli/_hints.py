@@ -36,11 +36,13 @@ _OF_A_WAIT: Final = (
 
 
 class Remembering(click.Command):
-    """A command that remembers what was typed for each of its parameters."""
+    """A command that remembers what was typed for each of its parameters, also for the group above it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what was typed, and keep it as it was before it is converted."""
-        ctx.meta[_TYPED], *_ = self.make_parser(ctx).parse_args(list(args))
+        typed, *_ = self.make_parser(ctx).parse_args(list(args))
+        flags = {parameter.name: max(parameter.opts, key=len) for parameter in self.get_params(ctx)}
+        ctx.meta[_TYPED] = {option: (flags[option], value) for option, value in typed.items()}
         return super().parse_args(ctx, args)
 
 
@@ -99,7 +101,9 @@ def link_of(ctx: click.Context, task_id: str) -> str:
 
 def point_to_doctor() -> None:
     """Tell on stderr what finds out why the server cannot be asked."""
-    click.echo(f"{program()} doctor looks for the cause.", err=True)
+    ctx = click.get_current_context(silent=True)
+    command = f"{program()} doctor" if ctx is None else _command(ctx, "doctor", _CONNECTION)
+    click.echo(f"{command} looks for the cause.", err=True)
 
 
 def _is_module() -> bool:
@@ -107,14 +111,17 @@ def _is_module() -> bool:
 
 
 def _command(
-    ctx: click.Context, command: str, options: Sequence[str], ids: Sequence[str], files: Sequence[str] = ()
+    ctx: click.Context,
+    command: str,
+    options: Sequence[str],
+    ids: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> str:
     """Write a command with those of the options that were typed."""
-    flags = {parameter.name: max(parameter.opts, key=len) for parameter in ctx.command.params}
     words = [command]
-    for option, value in ctx.meta[_TYPED].items():
+    for option, (flag, value) in ctx.meta[_TYPED].items():
         if option in options:
-            words += [flags[option]] if value is True else [flags[option], value]
+            words += [flag] if value is True else [flag, value]
     for file in files:
         words += ["--from", file]
     if any(task_id.startswith("-") and task_id != STDIN for task_id in ids):

@@ -118,6 +118,7 @@ def wait(
 
 
 @click.command(
+    cls=Remembering,
     help="Look at the task ID once, and print it as JSON.",
     epilog=epilog(
         "stream-tasks get 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e",
