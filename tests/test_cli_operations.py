@@ -351,10 +351,13 @@ def test_ids_on_stdin_cannot_answer(server: FakeStream) -> None:
 
 
 class Asked(Terminal):
-    """A command on a terminal that waits for an answer."""
+    """A command on a terminal that waits for an answer, after it has read its ids there."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, ids: str = "") -> None:
         super().__init__(*args)
+        if ids:
+            until(lambda: "Ctrl-D ends them" in self.shown)
+            self.type(ids)
         until(lambda: "Go on? [y/N]:" in self.shown)
 
     def answer(self, text: bytes) -> Ended:
@@ -372,12 +375,18 @@ def test_yes_on_a_terminal(server: FakeStream) -> None:
     assert starts(server) == [{"user_ids": ["jane", "joe"], "user": "hard", "files": True}]
 
 
+def test_ids_that_were_typed(server: FakeStream) -> None:
+    """Whoever typed the ids on a terminal is asked there."""
+    assert Asked("delete-users", "-", "--no-wait", ids="jane\njoe\n\x04").answer(b"y\n").code == 0
+    assert starts(server) == [{"user_ids": ["jane", "joe"]}]
+
+
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"], ids=["no", "nothing", "Ctrl-D"])
 def test_no_on_a_terminal(answer: bytes, server: FakeStream) -> None:
     """Anything but yes starts nothing, and exits with 2."""
     ended = Asked("deactivate-users", "jane").answer(answer)
     assert ended.code == 2
-    assert plain(ended.out).endswith("Nothing was started.\n")
+    assert plain(ended.out).endswith("\nNothing was started.\n")
     assert not server.requests
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from stream_tasks._http import auth
-from stream_tasks.cli._ids import STDIN, is_lasting, uses_stdin
+from stream_tasks.cli._ids import STDIN, is_lasting
 
 __all__ = ["Remembering", "go_on", "go_on_with", "link_of", "name", "point_to_doctor", "program"]
 
@@ -72,7 +72,7 @@ def go_on(ctx: click.Context) -> str:
     command = _command(ctx, "wait", _OF_A_WAIT, ids, files)
     if len(command) > LONGEST:
         command = "the same command again"
-    has_stdin = STDIN in files or uses_stdin(ids, sources)
+    has_stdin = STDIN in (*ids, *files) or not (ids or sources)
     how = "To go on, with the same ids on stdin:" if has_stdin else "To go on:"
     hint = f"{how}\n  {command}{_without_secret(ctx)}"
     if ctx.params["journal"] is None:

@@ -11,17 +11,12 @@ import click
 from stream_tasks._http import protocol
 from stream_tasks.cli._output import is_terminal, printable
 
-__all__ = ["STDIN", "is_lasting", "read_ids", "task_of", "uses_stdin"]
+__all__ = ["STDIN", "is_lasting", "read_ids", "task_of"]
 
 STDIN: Final = "-"
 
 Check = Callable[[str], str]
 Read = Callable[[str], str | None]
-
-
-def uses_stdin(arguments: Sequence[str], files: Sequence[str]) -> bool:
-    """Whether ids are read from stdin: it is named, or nothing is given at all."""
-    return STDIN in (*arguments, *files) or not (arguments or files)
 
 
 def is_lasting(file: str) -> bool:

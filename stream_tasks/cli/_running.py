@@ -14,7 +14,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth
 from stream_tasks.cli import _codes, _signals
 from stream_tasks.cli._hints import go_on_with, link_of
-from stream_tasks.cli._ids import read_ids, uses_stdin
+from stream_tasks.cli._ids import read_ids
 from stream_tasks.cli._options import make_client
 from stream_tasks.cli._output import is_terminal, printable
 from stream_tasks.cli._saving import Target, save
@@ -98,7 +98,7 @@ def run(
     target = _target(given, job)
     if kind.asks and not given["yes"]:
         what = f"{kind.verb} {job.told(len(ids))}{_named(ctx, options)}"
-        if uses_stdin(given["ids"], given["sources"]) or not is_terminal(sys.stdin):
+        if not is_terminal(sys.stdin):
             raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
         _ask(ctx, f"This {what} of the app {reached['api_key'] or os.environ[auth.KEY_VARIABLE]}.")
     with warnings_on_stderr(quiet=given["quiet"]):
@@ -142,6 +142,7 @@ def _ask(ctx: click.Context, what: str) -> None:
         if isinstance(abort.__context__, KeyboardInterrupt):
             click.echo("\nInterrupted; nothing was started.", err=True)
             ctx.exit(_codes.SIGINT)
+        click.echo(err=True)  # Ctrl-D ends no line
         is_meant = False
     if not is_meant:
         click.echo("Nothing was started.", err=True)
