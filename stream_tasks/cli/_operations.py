@@ -21,7 +21,7 @@ __all__ = ["operations"]
 _EXIT_CODES: Final = {
     0: "all was done; with --no-wait, all was started",
     1: "a task failed, or one of the items did",
-    2: "wrong usage, no credentials, or not confirmed: nothing was started",
+    2: "wrong usage, no credentials, not confirmed, or stdout cannot be used",
     3: "the time ran out; tasks may still be running",
     4: "the server could not be asked, or refused; or a download failed",
     130: "interrupted by Ctrl-C",
