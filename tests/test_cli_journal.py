@@ -97,7 +97,9 @@ class TestCommand:
         """With --fail-fast only a new failure ends the wait, so that the next run goes further."""
         server.add_task("bad", statuses=(), error=TaskFailure("disk_full"))
         server.add_task("slow", statuses=("pending",))
-        assert ids_in(run("slow", "bad", "--fail-fast").out) == ["bad"]
+        ended = run("slow", "bad", "--fail-fast")
+        assert ids_in(ended.out) == ["bad"]
+        assert " --fail-fast slow bad\n" in ended.err
         assert ids_in(run("slow", "bad", "--fail-fast", "--poll-interval", "0").out) == ["bad", "slow"]
 
     def test_hint(self, run: Run, server: FakeStream, path: Path) -> None:

@@ -63,13 +63,14 @@ def program() -> str:
     return _quote(os.path.abspath(path))  # noqa: PTH100 - pathlib keeps '..'
 
 
-def go_on(ctx: click.Context) -> str:
-    """Tell how to go on with the wait that was typed."""
+def go_on(ctx: click.Context, *, without: str | None = None) -> str:
+    """Tell how to go on with the wait that was typed, perhaps without one of its options."""
     ids, sources = ctx.params["ids"], ctx.params["sources"]
     files = [source for source in sources if is_lasting(source)]
     if len(files) < len(sources) and STDIN not in ids:
         files.append(STDIN)
-    command = _command(ctx, "wait", _OF_A_WAIT, ids, files)
+    options = [option for option in _OF_A_WAIT if option != without]
+    command = _command(ctx, "wait", options, ids, files)
     if len(command) > LONGEST:
         command = "the same command again"
     has_stdin = STDIN in (*ids, *files) or not (ids or sources)

@@ -204,7 +204,9 @@ async def _wait(
 
     names = ("poll_interval", "timeout", "as_json", "quiet", "verbose")
     options = WaitOptions(
-        again=partial(go_on_with, ctx), started_here=True, **{name: given[name] for name in names}
+        again=lambda ids, _: go_on_with(ctx, ids),
+        started_here=True,
+        **{name: given[name] for name in names},
     )
     code = await wait_and_show(client, tasks, options, stop, on_outcome=outcomes.append)
     failed = complain_of_items(job, (outcome.result() for outcome in outcomes if outcome.ok))

@@ -111,7 +111,7 @@ def wait(
             quiet=quiet,
             verbose=verbose,
             journal=None if journal is None else stack.enter_context(Journal(journal)),
-            again=lambda _: go_on(ctx),
+            again=lambda _, is_at_once: go_on(ctx, without="fail_fast" if is_at_once else None),
         )
         code = _signals.run(lambda stop: _wait(client, tasks, options, stop))
     ctx.exit(code)

@@ -40,6 +40,7 @@ SHOWN: Final = 10
 """So many unfinished tasks are named where what is said before them is to stay in sight."""
 
 _REFUSAL: Final = "refused"
+_FAILURE: Final = "Stopped at the first failure"
 
 
 @frozen
@@ -55,7 +56,8 @@ class WaitOptions:
         quiet: Whether stderr is for errors only.
         verbose: Whether to print the server's stack traces of failed tasks.
         journal: Where to keep what ended, and to look up what ended before.
-        again: Makes the hint for going on later, of the ids that are worth another wait.
+        again: Makes the hint for going on later, of the ids that are worth another wait, and of whether
+            `fail_fast` would end that at once.
         started_here: Whether only this process knows the ids: `again` then names each that is left.
     """
 
@@ -67,7 +69,7 @@ class WaitOptions:
     quiet: bool = False
     verbose: bool = False
     journal: Journal | None = None
-    again: Callable[[Sequence[str]], str] | None = None
+    again: Callable[[Sequence[str], bool], str] | None = None
     started_here: bool = False
 
 
@@ -200,7 +202,7 @@ class _Wait:
         elif self._options.any_one and ending.is_final:
             self._code = ending.exit_code
         elif self._options.fail_fast and ending.status in ("failed", "error"):
-            self._stopped_by = "Stopped at the first failure"
+            self._stopped_by = _FAILURE
         else:
             return False
         return True
@@ -258,7 +260,8 @@ class _Wait:
         is_unread = self._stop.is_stuck or self._is_unwritable
         left = [task_id for task_id in self._ids if is_unread or task_id not in self._final]
         if options.again is not None and is_worth_it and left:
-            click.echo(options.again(left), err=True)
+            is_at_once = stopped_by == _FAILURE and options.journal is None
+            click.echo(options.again(left, is_at_once), err=True)
 
 
 def _id_of(task: str | StartedTask[Any]) -> str | None:
