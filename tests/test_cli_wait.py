@@ -586,7 +586,9 @@ class TestTerminal:
             ["bad", "failed"],
             ["done", "completed"],
         ]
-        assert terminal.end().code == 3
+        ended = terminal.end()
+        assert ended.code == 3
+        assert "still running\r\n" in ended.out
         shown = terminal.shown.splitlines()
         assert re.fullmatch(r"endless +timed out +\d+\.\d s +still running", shown[0])
         assert re.fullmatch(r"bad +failed +\d+\.\d s +disk_full: there was no room for all of it", shown[1])
@@ -621,11 +623,13 @@ class TestTerminal:
         assert shown.count("no room at all") == 3 * 18
 
     def test_narrow(self, server: FakeStream) -> None:
-        """What went wrong has a line of its own where there is no room for it."""
+        """What went wrong has a line of its own where there is no room for it, which no blanks fill up."""
         ids = ["a-task-with-a-long-name", "another-task"]
         add(server, *ids, never=True)
         terminal = Terminal("wait", *ids, "--timeout", "0", columns=40)
-        assert terminal.end().code == 3
+        ended = terminal.end()
+        assert ended.code == 3
+        assert ended.out.count("\n  still running\r\n") == 2
         _, first, _, second = terminal.shown.splitlines()[:4]
         assert first == second == "  still running"
 

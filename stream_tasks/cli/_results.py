@@ -107,7 +107,7 @@ class Results:
             line = evolve(row, note="") if is_long else row
             console.print(row_table([line], console.width, task_width=longest))
             if is_long:
-                console.print(Padding(Text(row.note), (0, 0, 0, _INDENT)))
+                console.print(Padding(Text(row.note), (0, 0, 0, _INDENT), expand=False))
 
     def complain(self, board: Board, *, verbose: bool) -> None:
         """Print on stderr what went wrong, unless a table has told it already."""
