@@ -83,6 +83,12 @@ class TestCommand:
         assert ids_in(run("b").out) == ["b"]
         assert sorted(ids_in(run("a", "b").out)) == ["a", "b"]
 
+    def test_odd_error(self, run: Run, path: Path) -> None:
+        """What another program wrote as an error is told as it is."""
+        path.write_text('{"task_id": "a", "status": "failed", "error": {"type": 5, "stacktrace": [1]}}\n')
+        ended = run("a", "-v")
+        assert (ended.code, ended.err) == (1, "Error: task a failed (5)\n[1]\n")
+
     def test_any(self, run: Run, server: FakeStream) -> None:
         """With --any a task that ended before is the first to end."""
         server.add_task("bad", statuses=(), error=TaskFailure("disk_full"))
@@ -263,11 +269,24 @@ class TestJournal:
             b"hello",
             b'{"task_id": 1, "status": "completed"}\n',
             b'{"task_id": "a", "status": "failed", "error": "x"}\n',
+            b'{"task_id": "a", "status": "failed", "elapsed": "x"}\n',
+            b'{"task_id": "a", "status": "failed", "elapsed": NaN}\n',
+            b'{"task_id": "a", "status": "failed", "elapsed": 1e999}\n',
             b"[]\n",
             b"\xff\n",
             b"[" * 100_000 + b"\n",
         ],
-        ids=["text without an end", "a number", "another error", "a list", "bytes", "brackets"],
+        ids=[
+            "text without an end",
+            "a number",
+            "another error",
+            "a time in words",
+            "a time that is none",
+            "a time without end",
+            "a list",
+            "bytes",
+            "brackets",
+        ],
     )
     def test_no_journal(self, path: Path, content: bytes) -> None:
         """What is no journal is refused, names its line, and is left as it is."""

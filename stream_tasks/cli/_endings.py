@@ -1,6 +1,7 @@
 """How a wait for one task ended, as the command line writes it down."""
 
 import json
+import math
 from typing import Any, Final, Self
 
 import attrs
@@ -83,6 +84,9 @@ class Ending:
             raise ValueError("'task_id' and 'status' must be texts")  # noqa: TRY004
         if not isinstance(fields.get("error"), dict | None):
             raise ValueError("'error' must be an object")  # noqa: TRY004
+        elapsed = fields.get("elapsed", 0.0)
+        if not isinstance(elapsed, int | float) or not 0 <= elapsed < math.inf:
+            raise ValueError("'elapsed' must be a number of seconds")
         known = attrs.fields_dict(cls)
         return cls(**{name: value for name, value in fields.items() if name in known})
 

@@ -120,7 +120,7 @@ class Results:
                 trace = (ending.error or {}).get("stacktrace")
                 if is_told:
                     click.echo(printable(f"\nTask {ending.task_id}:"), err=True)
-                click.echo(printable(trace or "The server gave no stack trace."), err=True)
+                click.echo(printable(str(trace or "The server gave no stack trace.")), err=True)
         if troubles and self.as_json and self._total > 1:
             self._say_rest(min(len(troubles), _FEWEST), err=True)
             click.echo(f"{self._sum(board)}.", err=True)
