@@ -1,5 +1,6 @@
 """Starting operations from the command line: what is sent, asked, printed and saved."""
 
+import errno
 import functools
 import inspect
 import io
@@ -31,7 +32,7 @@ from commandline import (
 )
 from files import FileServer
 
-from stream_tasks import _batches, _operations
+from stream_tasks import AsyncStream, _batches, _operations
 from stream_tasks._backoff import Backoff
 from stream_tasks.cli import _download
 from stream_tasks.cli._app import commands
@@ -662,6 +663,30 @@ def test_a_full_disk_and_no_task(server: FakeStream, full: BinaryIO) -> None:
     """What was done at once needs no hint."""
     ended = end(start("delete-channels", "a:b", "--yes", "--no-wait", "--json", stdout=full))
     assert (ended.code, ended.err) == (2, "Error: cannot write: No space left on device\n")
+
+
+def test_an_error_of_the_system(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends a start, it says what was started, what may have been, and what was not."""
+    begin = AsyncStream.deactivate_users
+
+    async def fail(client: AsyncStream, items: list[str], **options: Any) -> Any:
+        if "u-0" in items:
+            return await begin(client, items, **options)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(AsyncStream, "deactivate_users", fail)
+    ended = run("deactivate-users", *users(250), "--yes", "--quiet")
+    assert (ended.code, ended.out) == (2, "")
+    how, command, *rest = ended.err.splitlines()
+    assert how == "To go on waiting:"
+    assert re.fullmatch(r"  stream-tasks wait --quiet [\w-]{36}", command)
+    assert rest == [
+        "# may or may not have been started: 100 users",
+        *users(200)[100:],
+        "# not started: 50 users",
+        *users(250)[200:],
+        "Error: Too many open files",
+    ]
 
 
 def test_a_reader_that_is_stuck(server: FakeStream, tmp_path: Path) -> None:

@@ -107,13 +107,7 @@ async def start(
             batch = job.ids[done.items : done.items + job.most]
             done.tasks.append(task)
             done.items += len(batch)
-            try:
-                await stop.write(tell, task, batch)
-            except OSError:
-                # What a pipe still held is lost, too.
-                _name_started(done.tasks, again)
-                _name_unsent(job, done.items, 0)
-                raise
+            await stop.write(tell, task, batch)
     except StreamBatchException as error:
         complain(error)
         if concerns_all(error.__cause__):
@@ -126,6 +120,11 @@ async def start(
         _name_unsent(job, done.items, job.most if is_sent else 0)
         # The others are still in the pipe of a reader that is stuck.
         _name_started(done.tasks[-1:] if stop.is_stuck else done.tasks, again)
+    except Exception:
+        # What a pipe still held is lost, too.
+        _name_started(done.tasks, again)
+        _name_unsent(job, done.items, job.most if is_sent else 0)
+        raise
     return done
 
 
