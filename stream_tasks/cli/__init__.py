@@ -5,6 +5,7 @@
 - ``_codes``: what it exits with
 - ``_help``: the layout of exit codes and examples below the options
 - ``_output``: JSON, plain lines and what a terminal shows
+- ``_hints``: what to do next, as commands that can be pasted
 - ``_warnings``: what the library warns of, as lines for people
 - ``_signals``: Ctrl-C, SIGTERM, and stdout that nobody reads
 
