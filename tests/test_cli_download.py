@@ -1,6 +1,7 @@
 """Downloads: a file is whole, or not there at all."""
 
 import asyncio
+import errno
 import gzip
 import os
 import random
@@ -628,7 +629,19 @@ def test_an_odd_name_is_escaped(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_others_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may write anywhere, and so this is asked of the system."""
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(click.BadParameter, match=f"you may not write to {target.parent}$"):
-        check_target(target, overwrite=False)
+    """Root may write anywhere, and so the refusal is made up."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(_download, "TemporaryFile", refuse)
+    with pytest.raises(click.BadParameter, match=r"export\.json cannot be written: Permission denied$"):
+        check_target(target, overwrite=True)
+
+
+def test_a_directory_that_takes_no_files_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its permissions say, as those of one that is no more."""
+    monkeypatch.chdir(target.parent)
+    target.parent.rmdir()
+    with pytest.raises(click.BadParameter, match=r"^export\.json cannot be written: "):
+        check_target(Path("export.json"), overwrite=True)

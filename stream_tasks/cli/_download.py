@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final, Self
 
 import aiohttp
@@ -75,8 +76,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 def _what_is_wrong(path: Path, *, overwrite: bool) -> str | None:
     if not path.parent.is_dir():
         return f"{path} cannot be written: there is no directory {path.parent}"
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        return f"{path} cannot be written: you may not write to {path.parent}"
+    TemporaryFile(dir=path.parent).close()  # permissions do not tell all
     for file in (path, _part_of(path)):
         if file.is_dir():
             return f"{file} is a directory"
