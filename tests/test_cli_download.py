@@ -114,7 +114,7 @@ async def test_the_file_has_its_name_only_when_it_is_whole(fetch: Fetch, target:
 
     def seen(size: int, _: int | None) -> None:
         assert not target.exists()
-        assert target.with_name("export.json.part").stat().st_size == size
+        assert target.with_name("export.json.stream-tasks.part").stat().st_size == size
 
     await fetch(seen=seen)
     assert target.exists()
@@ -471,7 +471,7 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: File too large$"):
+        with pytest.raises(DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: File too large$"):
             await fetch()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -481,7 +481,7 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
 async def test_a_directory_that_is_gone_is_said_in_plain_words(fetch: Fetch, target: Path) -> None:
     """The file that cannot be made is named."""
     target.parent.rmdir()
-    with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: No such file or"):
+    with pytest.raises(DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: No such file or"):
         await fetch()
 
 
@@ -499,18 +499,12 @@ async def test_a_file_made_meanwhile_is_left_as_it_is(fetch: Fetch, target: Path
     assert target.read_bytes() == CONTENT
 
 
-async def test_what_a_killed_download_left_is_replaced_only_if_that_was_asked_for(
-    fetch: Fetch, target: Path, tmp_path: Path
-) -> None:
-    """It may be somebody's file; and not even a link that was put there is followed."""
+async def test_what_a_killed_download_left_is_replaced(fetch: Fetch, target: Path, tmp_path: Path) -> None:
+    """Not even a link that was put there is followed."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    part = target.with_name("export.json.part")
-    part.symlink_to(victim)
-    with pytest.raises(DownloadError, match=r"export\.json\.part cannot be written: File exists$"):
-        await fetch()
-    assert part.is_symlink()
-    await fetch(overwrite=True)
+    target.with_name("export.json.stream-tasks.part").symlink_to(victim)
+    await fetch()
     assert target.read_bytes() == CONTENT
     assert not target.is_symlink()
     assert victim.read_text() == "precious"
@@ -529,27 +523,17 @@ async def test_a_link_that_leads_nowhere_is_left_as_it_is(fetch: Fetch, target: 
 
 
 async def test_two_downloads_of_one_name_do_not_mix(files: FileServer, fetch: Fetch, target: Path) -> None:
-    """The earlier one has the name, unless the later one may replace it; nobody takes anything away."""
+    """The later one has the name; the earlier one is told, and takes nothing away."""
+    files.cuts.append(CUT)
     other: list[asyncio.Task[int]] = []
 
-    async def both(*, overwrite: bool) -> list[int | BaseException]:
-        files.cuts.append(CUT)
-        other.clear()
+    def seen(size: int, _: int | None) -> None:
+        if size == CUT and not other:
+            other.append(asyncio.ensure_future(fetch()))
 
-        def seen(size: int, _: int | None) -> None:
-            if size == CUT and not other:
-                other.append(asyncio.ensure_future(fetch(overwrite=overwrite)))
-
-        (first,) = await asyncio.gather(fetch(seen=seen, overwrite=overwrite), return_exceptions=True)
-        (second,) = await asyncio.gather(*other, return_exceptions=True)
-        return [first, second]
-
-    first, second = await both(overwrite=False)
-    assert first == len(CONTENT)
-    assert "cannot be written: File exists" in str(second)
-    first, second = await both(overwrite=True)
-    assert "another process makes" in str(first)
-    assert second == len(CONTENT)
+    with pytest.raises(DownloadError, match="another process makes"):
+        await fetch(seen=seen)
+    await other[0]
     assert target.read_bytes() == CONTENT
     assert names(target) == ["export.json"]
 
@@ -581,9 +565,10 @@ def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
     """Nothing is made by looking."""
     check_target(target, overwrite=False)
     assert nothing_is_left(target)
-    part = target.with_name("export.json.part")
-    for path in (target, part):
-        path.write_text("old")
+    part = target.with_name("export.json.stream-tasks.part")
+    part.write_text("old")
+    check_target(target, overwrite=False)
+    target.write_text("old")
     check_target(target, overwrite=True)
     assert target.read_text() == part.read_text() == "old"
 
@@ -601,12 +586,7 @@ def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
         pytest.param("x" * 300, "cannot be written: File name too long", id="a name that is too long"),
         pytest.param("x" * 251, "cannot be written: File name too long", id="too long as a part"),
         pytest.param("loose", "loose exists already; --overwrite replaces it", id="a link to nowhere"),
-        pytest.param(
-            "a",
-            r"a\.part exists already; --overwrite replaces it",
-            id="a part that is there",
-        ),
-        pytest.param("b", r"b\.part is a directory", id="a directory where the part goes"),
+        pytest.param("a", r"a\.stream-tasks\.part is a directory", id="a directory where the part goes"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_path: Path) -> None:
@@ -614,8 +594,7 @@ def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_p
     (tmp_path / "old.json").write_text("old")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loose").symlink_to("nowhere")
-    (tmp_path / "a.part").touch()
-    (tmp_path / "b.part").mkdir()
+    (tmp_path / "a.stream-tasks.part").mkdir()
     with pytest.raises(click.BadParameter, match=f"{wrong}$") as info:
         check_target(tmp_path / path, overwrite=False)
     assert info.value.param_hint == "'--output'"

@@ -82,8 +82,8 @@ def _what_is_wrong(path: Path, *, overwrite: bool) -> str | None:
             return f"{file} is a directory"
         if file.exists() and not file.is_file():
             return f"{file} is no regular file"
-        if _is_there(file) and not overwrite:
-            return f"{file} exists already; --overwrite replaces it"
+    if _is_there(path) and not overwrite:
+        return f"{path} exists already; --overwrite replaces it"
     return None
 
 
@@ -97,7 +97,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _part_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    return path.with_name(f"{path.name}.stream-tasks.part")  # nobody else's
 
 
 async def download(
@@ -111,14 +111,14 @@ async def download(
 ) -> int:
     """Download what is behind a link.
 
-    What has come is in a file beside it, with ``.part`` after its name, until all has. A download that
+    What has come is in a file beside it, with ``.stream-tasks.part`` after its name, until all has. A download that
     breaks off goes on where it stopped, if the server can do that and says that the file is still the
     same. The server is sent nothing of Stream's credentials.
 
     Args:
         url: The link.
         path: The file to make.
-        overwrite: Whether a file, or one with ``.part`` after its name, may be there already.
+        overwrite: Whether a file may be there already.
         renew: Makes a fresh link, for when this one has expired.
         seen: Called with the bytes that have come, and how many there are in all if that is known.
         tell: Called with what is wrong when a bad moment begins.
@@ -160,8 +160,7 @@ class _Part:
 
     def __enter__(self) -> Self:
         with _in_plain_words(self._path):
-            if self._overwrite:
-                self._path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)  # what a killed process left
             self._file = self._path.open("xb", buffering=0)
             self._identity = os.fstat(self._file.fileno())
         return self
