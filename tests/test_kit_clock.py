@@ -317,6 +317,27 @@ def test_code_with_a_loop_of_its_own(
     assert repr(virtual_clock) == "<VirtualClock 3600 s>"
 
 
+async def test_whole_seconds_add_up(virtual_clock: VirtualClock) -> None:
+    """Wherever the real clock stood."""
+    begin = asyncio.get_running_loop().time()
+    for _ in range(100):
+        await asyncio.sleep(36)
+    assert virtual_clock.elapsed == HOUR
+    assert asyncio.get_running_loop().time() - begin == HOUR
+
+
+def test_a_machine_that_has_run_for_a_year() -> None:
+    """There, asyncio's clock is coarser than what it takes for its resolution."""
+
+    class OldLoop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return super().time() + 2.0**25
+
+    with VirtualClock() as clock, asyncio.Runner(loop_factory=OldLoop) as runner:
+        runner.run(asyncio.sleep(HOUR))
+    assert clock.elapsed == pytest.approx(HOUR)
+
+
 async def test_moving_time_wakes_those_who_slept(virtual_clock: VirtualClock) -> None:
     """Time that a thread moves by hand passes on all loops."""
     begin = asyncio.get_running_loop().time()

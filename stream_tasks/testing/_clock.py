@@ -24,6 +24,8 @@ _SETTLE: Final = 1e-4  # seconds in which what is on its way arrives
 _AGAIN: Final = 1e-3  # seconds until the last one looks again for who is at work
 _SELDOM: Final = 0.02  # the same for the others, which need not
 
+_RESOLUTION: Final = time.get_clock_info("monotonic").resolution
+
 _run_once = cast("Any", asyncio.BaseEventLoop)._run_once  # noqa: SLF001 - each loop passes here
 _active: VirtualClock | None = None
 _ahead = 0.0  # seconds by which virtual clocks have moved time
@@ -93,7 +95,7 @@ class VirtualClock:
         global _active  # noqa: PLW0603 - one for the process
         if _active is not None:
             raise RuntimeError("another virtual clock runs already")
-        self._now = self._began = now()
+        self._now = self._began = _even(now())
         self._is_running = True
         _active = self
 
@@ -190,7 +192,7 @@ class _Sleeper:
         if not isinstance(self._selector, BaseSelector):  # Windows' default
             raise RuntimeError(f"a virtual clock needs a SelectorEventLoop, not {type(loop).__name__}")  # noqa: TRY004
         self.ready: Callable[[float | None], list[Any]] = self._selector.select
-        self._since = loop.time() - now()
+        self._since = _even(loop.time() - now())
         loop.time = self._time  # type: ignore[method-assign]
         self._selector.select = self._select  # type: ignore[method-assign]
 
@@ -206,7 +208,8 @@ class _Sleeper:
             return self._rest(self, math.inf)
         at = self._time() + timeout
         due = at - self._since
-        while self._since + due <= at:  # a timer fires when its time is over, however little
+        # A timer is due when its time is reached, and asyncio adds the resolution to see that it is.
+        while self._since + due < at or self._since + due + _RESOLUTION <= at:
             due += math.ulp(max(at, due))
         return self._rest(self, due)
 
@@ -224,6 +227,11 @@ class _Sleeper:
         """Give the loop its own selector back; its time goes on from where it is."""
         del self._selector.select
         self.wake()
+
+
+def _even(seconds: float) -> float:
+    """Round a time up to one at which sums of whole seconds are exact."""
+    return math.ceil(seconds * 1024) / 1024
 
 
 def _stir(loop: asyncio.AbstractEventLoop) -> None:
