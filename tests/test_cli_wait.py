@@ -342,9 +342,10 @@ class TestLines:
         """A signal does not wait for a reader that takes nothing; what was not finished is told."""
         add(server, "large", result={"long": "x" * 1_000_000})
         add(server, "endless", never=True)
-        process = start("wait", "large", "endless")
+        process = start("wait", "large", "endless", "--poll-interval", "0.1")
         assert process.stdout is not None
         select.select([process.stdout], [], [], 50)
+        until(lambda: len(server.polls("endless")) > 1)  # the first one has been answered
         process.send_signal(number)
         assert process.wait(50) == code
         assert end(process).err.startswith(
@@ -352,7 +353,7 @@ class TestLines:
             "Not finished: 1 of 2 tasks.\n"
             "  endless  running\n"
             "To go on:\n"
-            "  stream-tasks wait large endless\n"
+            "  stream-tasks wait --poll-interval 0.1 large endless\n"
         )
 
     def test_stuck_reader_at_the_end(self, server: FakeStream, tmp_path: Path) -> None:

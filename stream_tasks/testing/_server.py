@@ -158,11 +158,11 @@ class FakeStream(FakeApp):
             await asyncio.sleep(0)  # so many turns until one that was just accepted is among the connections
         running.listener.close()
         running.stopping.set_result(None)
-        transports = [connection.transport for connection in running.connections.connections]
+        connections = running.connections.connections
+        transports = [connection.transport for connection in connections if connection.transport is not None]
         await running.connections.shutdown(_STOP_GRACE)
         for transport in transports:
-            if transport is not None:
-                transport.abort()  # a client that does not read would keep it open
+            transport.abort()  # a client that does not read would keep it open
         await running.listener.wait_closed()
         await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
 
