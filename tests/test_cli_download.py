@@ -471,7 +471,9 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: File too large$"):
+        with pytest.raises(
+            DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: File too large$"
+        ):
             await fetch()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -481,7 +483,9 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
 async def test_a_directory_that_is_gone_is_said_in_plain_words(fetch: Fetch, target: Path) -> None:
     """The file that cannot be made is named."""
     target.parent.rmdir()
-    with pytest.raises(DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: No such file or"):
+    with pytest.raises(
+        DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: No such file or"
+    ):
         await fetch()
 
 

@@ -111,9 +111,9 @@ async def download(
 ) -> int:
     """Download what is behind a link.
 
-    What has come is in a file beside it, with ``.stream-tasks.part`` after its name, until all has. A download that
-    breaks off goes on where it stopped, if the server can do that and says that the file is still the
-    same. The server is sent nothing of Stream's credentials.
+    What has come is in a file beside it, with ``.stream-tasks.part`` after its name, until all has. A
+    download that breaks off goes on where it stopped, if the server can do that and says that the file is
+    still the same. The server is sent nothing of Stream's credentials.
 
     Args:
         url: The link.
