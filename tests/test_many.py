@@ -40,6 +40,7 @@ from stream_tasks import (
 from stream_tasks._client import STRIDE
 from stream_tasks._waiting.many import Batch
 from stream_tasks._waiting.pacing import FEW
+from stream_tasks._waiting.poller import AT_A_TIME
 from stream_tasks._waiting.polling import Waiter, Watch
 from stream_tasks.testing import FakeStream
 
@@ -691,6 +692,31 @@ async def test_joining_lets_others_have_their_turn(tasks: Any) -> None:
         await asyncio.wait([step])
     assert begun[-1] <= 3 * STRIDE
     assert not client.engine._watches
+
+
+async def test_thousands_that_end_at_once_let_others_have_their_turn() -> None:
+    """Between their outcomes, the loop goes round now and then."""
+    client = ScriptedStream(Script("running"))
+    turns: list[int] = []
+
+    async def bystander() -> None:
+        while len(told) < 3 * AT_A_TIME:
+            turns.append(len(told))
+            await asyncio.sleep(0)
+
+    told: list[Any] = []
+    others: list[asyncio.Task[None]] = []
+
+    def tell(outcome: Any) -> None:
+        told.append(outcome)
+        if not others:
+            others.append(asyncio.create_task(bystander()))
+
+    ended = await client.wait_for_tasks(map(str, range(3 * AT_A_TIME)), 10, 1.0, on_outcome=tell)
+    await others[0]
+    assert not any(outcome.ok for outcome in ended.values())
+    assert len(set(turns)) >= 2
+    assert_rests(client.engine)
 
 
 # Batch

@@ -1,5 +1,6 @@
 """The queue hands out what has been due the longest, and forgets what left it."""
 
+import asyncio
 import math
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from attrs import define
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scripted import in_virtual_time, timers_left
 
-from stream_tasks._waiting.wakeups import MOST_STALE, DueQueue
+from stream_tasks._waiting.wakeups import MOST_STALE, Deadlines, DueQueue
 
 
 @define(eq=False)
@@ -161,3 +163,51 @@ def _play(script: list[Step]) -> None:
         else:
             queue.discard(item)
     assert names(queue) == "".join(entry[2].name for entry in model)
+
+
+# Deadlines
+
+
+@define(eq=False)
+class Told:
+    """What has expired, and when."""
+
+    deadlines: Deadlines[Item]
+    items: list[tuple[str, float]]
+
+    def expire(self, item: Item) -> None:
+        self.items.append((item.name, asyncio.get_running_loop().time()))
+
+
+def test_deadlines_are_told_in_their_order(items: dict[str, Item]) -> None:
+    """With one timer, which is none any more when nothing is left."""
+
+    async def main() -> None:
+        told, begin = Told(Deadlines(), []), asyncio.get_running_loop().time()
+        for name, seconds in (("a", 2.0), ("b", 1.0), ("c", 2.0)):
+            told.deadlines.add(items[name], begin + seconds, told.expire)
+            assert timers_left() == 1
+        await asyncio.sleep(3)
+        assert [(name, at - begin) for name, at in told.items] == [("b", 1.0), ("a", 2.0), ("c", 2.0)]
+        assert timers_left() == 0
+
+    in_virtual_time(main())
+
+
+def test_discarded_deadlines_are_not_told(items: dict[str, Item]) -> None:
+    """Those of the others are; and the timer goes with the last."""
+
+    async def main() -> None:
+        told, begin = Told(Deadlines(), []), asyncio.get_running_loop().time()
+        for name, seconds in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+            told.deadlines.add(items[name], begin + seconds, told.expire)
+        told.deadlines.discard(items["a"])
+        await asyncio.sleep(2.5)
+        assert told.items == [("b", begin + 2.0)]
+        told.deadlines.discard(items["c"])
+        assert timers_left() == 0
+        told.deadlines.add(items["a"], begin, told.expire)
+        await asyncio.sleep(1)
+        assert told.items == [("b", begin + 2.0), ("a", begin + 2.5)]
+
+    in_virtual_time(main())

@@ -8,8 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
-from stream_tasks._waiting.poller import unwound
+from stream_tasks._waiting.poller import AT_A_TIME, unwound
 
 if TYPE_CHECKING:
     from stream_tasks._waiting.poller import Poller
@@ -33,6 +34,7 @@ class Batch:
         self._orphans: list[asyncio.Task[None]] = []
         self._news: asyncio.Future[None] | None = None
         self._is_woken = False
+        self._handed_out = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._ended)
@@ -62,6 +64,10 @@ class Batch:
             except TimeoutError:
                 self._expire()
         if self._ended:
+            self._handed_out += 1
+            if self._handed_out % AT_A_TIME == 0:
+                # Where thousands end at once, others have their turns in between.
+                await anyio.lowlevel.checkpoint()
             return self._ended.popleft()
         self._is_woken = False
         return None

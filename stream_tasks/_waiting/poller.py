@@ -20,7 +20,7 @@ import anyio
 
 from stream_tasks._waiting.logs import KNOWN_STATUSES, WaitLog
 from stream_tasks._waiting.polling import PATIENCE, PATIENT, Look, Waiter, Watch, is_not_found
-from stream_tasks._waiting.wakeups import DueQueue
+from stream_tasks._waiting.wakeups import Deadlines, DueQueue
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TIMEOUT,
     TRANSPORT_ERROR_UNKNOWN,
@@ -92,6 +92,7 @@ class Poller:
         self._gave_way = -math.inf
         self._answered = -math.inf  # when the last poll went out that was answered
         self._due: DueQueue[Watch] = DueQueue()
+        self._deadlines: Deadlines[Waiter] = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._log = WaitLog()
@@ -224,6 +225,8 @@ class Poller:
         """Stop looking for `waiter`; return the poll that this leaves without an owner, cancelled."""
         watch = self._watches[waiter.task_id]
         del watch.waiters[waiter]
+        if waiter.place:
+            self._deadlines.discard(waiter)
         if self._log.is_heard:
             self._log.ended(waiter, self._loop.time())
         if watch.waiters:
@@ -231,7 +234,8 @@ class Poller:
             return None
         if watch.place:
             self._due.discard(watch)
-            self._arm()
+            if self._due.next_due() == math.inf:
+                self._arm()
         if watch.poll is None or not watch.has_begun:
             del self._watches[waiter.task_id]
         elif not watch.poll.cancelling():
@@ -292,14 +296,11 @@ class Poller:
         self._plan(watch)
         return None
 
-    async def _news(self, waiter: Waiter) -> None:
-        """Return when there is news for `waiter`; raise when its deadline comes first."""
-        try:
-            remaining = None if waiter.deadline == math.inf else waiter.deadline - self._loop.time()
-            with anyio.fail_after(remaining):
-                await waiter.changed()
-        except TimeoutError:
-            self.expire(waiter)
+    def _news(self, waiter: Waiter) -> asyncio.Future[None]:
+        """Return what is done when there is news for `waiter`, or its deadline comes."""
+        if not waiter.place and waiter.deadline < math.inf:
+            self._deadlines.add(waiter, waiter.deadline, self.expire)
+        return waiter.changed()
 
     def _plan(self, watch: Watch) -> None:
         """Put a watch where its waiters want it in the queue."""

@@ -124,6 +124,7 @@ class Waiter:
         "obstacle",
         "on_done",
         "on_news",
+        "place",
         "polls",
         "started",
         "task",
@@ -147,6 +148,7 @@ class Waiter:
         self.started = now
         # A time-out of zero is one look, which has the request's own time-out.
         self.deadline = now + timeout if timeout else math.inf
+        self.place = 0
         self.polls = 0
         self.elapsed = 0.0
         self.task: Task | None = None
@@ -203,16 +205,16 @@ class Waiter:
             self.on_done(self)
 
     def wake(self) -> None:
-        """Let `changed` return."""
+        """Let whoever sleeps look what there is."""
         if self.on_news is not None:
             self.on_news()
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    async def changed(self) -> None:
-        """Sleep until there is news."""
+    def changed(self) -> asyncio.Future[None]:
+        """Return what is done when there is news."""
         self._changed = asyncio.get_running_loop().create_future()
-        await self._changed
+        return self._changed
 
     def next_look(self, watch: Watch) -> float:
         """Return when this caller wants the task to be looked at next."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from itertools import count
-from typing import Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-__all__ = ["DueQueue", "Queueable"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Deadlines", "DueQueue", "Queueable"]
 
 MOST_STALE: Final = 1_000
 """More stale entries than this are dropped, if they are more than half of the queue."""
@@ -62,3 +66,42 @@ class DueQueue(Generic[Q]):
         item = heapq.heappop(self._heap)[2]
         item.place = 0
         return item
+
+
+class Deadlines(Generic[Q]):
+    """Calls back for each item whose deadline has come: one timer for all, where each could have its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: DueQueue[Q] = DueQueue()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def add(self, item: Q, at: float, expire: Callable[[Q], None]) -> None:
+        """Call `expire` at a time of the loop, unless `item` is discarded before.
+
+        It is the same for all, and not kept but by the timer: it may be a method of who keeps this.
+        """
+        self._queue.push(item, at)
+        if at < self._timer_at:
+            self._set(at, expire)
+
+    def discard(self, item: Q) -> None:
+        """Take `item` out, which must be in."""
+        self._queue.discard(item)
+        if self._timer is not None and self._queue.next_due() == math.inf:
+            self._timer.cancel()
+            self._timer, self._timer_at = None, math.inf
+
+    def _set(self, at: float, expire: Callable[[Q], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(at, self._ring, expire), at
+
+    def _ring(self, expire: Callable[[Q], None]) -> None:
+        self._timer, self._timer_at = None, math.inf
+        now = self._loop.time()
+        while (at := self._queue.next_due()) <= now:
+            expire(self._queue.pop())
+        if at < math.inf:
+            self._set(at, expire)
