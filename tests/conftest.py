@@ -1,6 +1,7 @@
 """What the tests share."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,8 @@ settings.load_profile("quick")
 def pytest_configure() -> None:
     """Keep pytest-asyncio from making, and leaking, a loop of its own on Python 3.11."""
     asyncio.set_event_loop(None)
+    # That a busy machine is slow is no complaint.
+    logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
 
 
 if os.environ.get("STREAM_UVLOOP") == "1":
