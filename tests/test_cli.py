@@ -441,7 +441,7 @@ class TestCommands:
         assert ended.returncode == 2
         usage, pointer, *_ = ended.stderr.splitlines()
         assert usage == "Usage: python -m stream_tasks wait [OPTIONS] [ID]..."
-        assert pointer == "Try 'python -m stream_tasks wait --help' for help."
+        assert pointer.startswith("Try 'python -m stream_tasks wait -")  # -h or --help, by click's age
 
     @pytest.mark.parametrize("missing", ["click", "rich"])
     def test_missing_extra(self, missing: str) -> None:
