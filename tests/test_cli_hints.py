@@ -202,6 +202,11 @@ class TestProgram:
         monkeypatch.setattr(sys, "argv", ["/x/stream_tasks/__main__.py"])
         assert _hints.program() == f"{shlex.quote(sys.executable)} -m stream_tasks"
 
+    def test_in_another_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``python -m pytest``, say, is no name of this program."""
+        monkeypatch.setattr(sys, "argv", ["/x/pytest/__main__.py"])
+        assert _hints.program() == _hints.name() == "stream-tasks"
+
     def test_in_hints(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
         """Hints name it: what goes on, and the doctor."""
         server.add_task("a", never=True)

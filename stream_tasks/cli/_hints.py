@@ -108,7 +108,7 @@ def point_to_doctor() -> None:
 
 
 def _is_module() -> bool:
-    return PurePath(sys.argv[0]).name == "__main__.py"
+    return PurePath(sys.argv[0]).parts[-2:] == ("stream_tasks", "__main__.py")
 
 
 def _command(
