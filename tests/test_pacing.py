@@ -768,6 +768,30 @@ def test_polls_that_hang_in_all_places_hold_up_nobody_for_long() -> None:
     assert len(server.missed) <= PLACES + 5
 
 
+def test_polls_that_were_lost_are_sent_again_soon() -> None:
+    """Later ones were answered: nobody waits for the time-out of those that were not."""
+    server = Away(Hang(30), 2.0, 8.0, duration=6.0)
+    outcomes, took = wait_for_all(server, 1_000, 60.0)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert len(server.missed) >= PLACES
+    assert took < 20
+
+
+def test_a_task_that_is_told_of_slowly_is_asked_for_twice() -> None:
+    """A second look is left alone for as long as a request may take, though others are answered soon."""
+    polls: list[str] = []
+
+    async def fetch(task_id: str, limit: float) -> Any:
+        polls.append(task_id)
+        await asyncio.sleep(min(12.0 if task_id == "0" else 0.1, limit))
+        is_done = task_id == "0" or polls.count(task_id) > 30
+        return Task(task_id, "completed" if is_done else "running", EPOCH, EPOCH), None
+
+    outcomes, _ = wait_for_all(fetch, 10, 60.0)
+    assert all(outcome.ok for outcome in outcomes.values())
+    assert polls.count("0") == 2
+
+
 @pytest.mark.parametrize("pacing", [True, False])
 def test_a_server_that_is_only_slow_gets_to_answer(pacing: bool) -> None:
     """Though others wait for a place, half of the polls are left alone."""

@@ -319,6 +319,7 @@ class Poller:
         at = self._due.next_due()
         if at < math.inf:
             at = max(at, self._free_at(self._loop.time()))
+        at = min(at, self._lost_at())
         if self._timer is not None:
             if self._timer_at <= at < math.inf:
                 return
@@ -342,6 +343,8 @@ class Poller:
     def _release(self) -> None:
         """Send out what is due, as far as the pacer allows."""
         now = self._loop.time()
+        while self._lost_at() <= now:
+            self._give_up(next(iter(self._out)), now)
         while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
             watch = self._due.pop()
             due = watch.next_look()
@@ -367,8 +370,18 @@ class Poller:
         watch = next(islice(self._out, len(self._out) // 2, None))
         return watch, max(watch.sent_at + self._patience, self._gave_way + GIVES_WAY)
 
+    def _lost_at(self) -> float:
+        """Return when the poll that is out longest is given up, since later ones were answered.
+
+        That happens to it once: the next one has all its time.
+        """
+        watch = next(iter(self._out), None)
+        if watch is None or watch.failures or watch.sent_at >= self._answered:
+            return math.inf
+        return watch.sent_at + self._patience
+
     def _give_up(self, watch: Watch, now: float) -> None:
-        """End a poll that hangs: others want its place, and may have more luck."""
+        """End a poll that hangs: another one may have more luck."""
         watch.is_given_up = True
         self._out.pop(watch).cancel()
         self._gave_way = now
@@ -402,7 +415,7 @@ class Poller:
                 raise
             waited = self._loop.time() - watch.sent_at
             answer = StreamTransportException(
-                TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s, while others waited for its place"
+                TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s, while the server had time for others"
             )
         finally:
             self._settle(watch, answer, limit)
@@ -435,7 +448,7 @@ class Poller:
                     self._put(watch, due)
             elif self._watches.get(watch.task_id) is watch:
                 del self._watches[watch.task_id]
-            if self._timer is not None or self._due.next_due() < math.inf:
+            if self._timer is not None or self._out or self._due.next_due() < math.inf:
                 self._release()
 
     def _take_in(self, watch: Watch, answer: Look | Exception, now: float) -> None:
