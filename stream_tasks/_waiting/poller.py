@@ -361,24 +361,27 @@ class Poller:
             self._give_up(self._next_to_go()[0], now)
         self._arm()
 
+    def _overtaken(self) -> Watch | None:
+        """Return the poll that is out longest, if later ones were answered."""
+        watch = next(iter(self._out), None)
+        return watch if watch is not None and watch.sent_at < self._answered else None
+
     def _next_to_go(self) -> tuple[Watch, float]:
         """Return the poll that gives way next, where others want its place, and when."""
-        watch = next(iter(self._out))
-        if watch.sent_at < self._answered:
+        watch = self._overtaken()
+        if watch is not None:
             return watch, watch.sent_at + self._patience
         # All may only be slow: so half of them stay.
         watch = next(islice(self._out, len(self._out) // 2, None))
         return watch, max(watch.sent_at + self._patience, self._gave_way + GIVES_WAY)
 
     def _lost_at(self) -> float:
-        """Return when the poll that is out longest is given up, since later ones were answered.
+        """Return when a poll is given up that was overtaken.
 
         That happens to it once: the next one has all its time.
         """
-        watch = next(iter(self._out), None)
-        if watch is None or watch.failures or watch.sent_at >= self._answered:
-            return math.inf
-        return watch.sent_at + self._patience
+        watch = self._overtaken()
+        return math.inf if watch is None or watch.failures else watch.sent_at + self._patience
 
     def _give_up(self, watch: Watch, now: float) -> None:
         """End a poll that hangs: another one may have more luck."""
@@ -415,7 +418,7 @@ class Poller:
                 raise
             waited = self._loop.time() - watch.sent_at
             answer = StreamTransportException(
-                TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s, while the server had time for others"
+                TRANSPORT_ERROR_TIMEOUT, f"no answer for {waited:.0f} s; given up, to ask again later"
             )
         finally:
             self._settle(watch, answer, limit)
