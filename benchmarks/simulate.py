@@ -33,10 +33,11 @@ from server import Quota
 
 from stream_tasks import RateLimit, StreamRateLimitException, Task
 from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.pacing import Pacer
+from stream_tasks._engine.poll import InFlight
 from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.pacing import Pacer
 from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Look, Waiter
+from stream_tasks._waiting.polling import Look, Waiter, Watch
 
 POLLS_PER_SECOND = 50
 LIMIT = 60 * POLLS_PER_SECOND  # a minute; Stream allows a thirtieth of it in one second
@@ -152,7 +153,9 @@ async def ours(world: World, numbers: range) -> None:
     done_task = Task("task", "completed", MOMENT, MOMENT)
     running_task = Task("task", "running", MOMENT, MOMENT)
     backoff = as_backoff(INTERVAL)
-    batch = Batch(Poller(fetch, Pacer(CONNECTIONS), not_found_grace=5.0, request_timeout=30.0))
+    in_flight: InFlight[Watch] = InFlight()
+    pacer = Pacer(CONNECTIONS, in_flight)
+    batch = Batch(Poller(fetch, pacer, in_flight, not_found_grace=5.0, request_timeout=30.0))
     noticing = asyncio.create_task(notice())
     for number in numbers:
         await asyncio.sleep(number / ARRIVALS - world.loop.time())

@@ -49,13 +49,14 @@ from stream_tasks._arguments import (
 )
 from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._batches import batched_operation, check_items, start_batches
+from stream_tasks._engine.pacing import Pacer, Unpaced
+from stream_tasks._engine.poll import InFlight
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
 from stream_tasks._results import outcome_at_once, outcome_of, result_at_once, result_of
 from stream_tasks._secret import concealed, hidden
 from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.pacing import Pacer, Unpaced
 from stream_tasks._waiting.poller import Fetch, Poller, unwound
 from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException
@@ -63,7 +64,7 @@ from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, Tas
 
 if TYPE_CHECKING:
     from stream_tasks._operations import Operation
-    from stream_tasks._waiting.polling import Look
+    from stream_tasks._waiting.polling import Look, Watch
 
 __all__ = ["AsyncStream"]
 
@@ -722,10 +723,11 @@ class AsyncStream:
             if other.is_closed():
                 self._engines.pop(other, None)
         transport = Transport(self._connections, self._origin, self._headers, self._session)
-        pacer = self._pacer(self._connections.max_connections)
+        in_flight: InFlight[Watch] = InFlight()
         poller = Poller(
             self._look_over(transport),
-            pacer,
+            self._pacer(self._connections.max_connections, in_flight),
+            in_flight,
             not_found_grace=self._not_found_grace,
             request_timeout=self._connections.request_timeout,
         )

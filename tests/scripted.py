@@ -17,9 +17,10 @@ from stream_tasks import (
     Task,
 )
 from stream_tasks._backoff import as_backoff
-from stream_tasks._waiting.pacing import Pacer
+from stream_tasks._engine.pacing import Pacer
+from stream_tasks._engine.poll import InFlight
 from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Look, Waiter
+from stream_tasks._waiting.polling import Look, Waiter, Watch
 
 T = TypeVar("T")
 
@@ -118,7 +119,9 @@ class ByTime:
 
 def poller(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Poller:
     """An engine over a scripted server."""
-    return Poller(fetch, Pacer(max_in_flight), not_found_grace=not_found_grace, request_timeout=30.0)
+    in_flight: InFlight[Watch] = InFlight()
+    pacer = Pacer(max_in_flight, in_flight)
+    return Poller(fetch, pacer, in_flight, not_found_grace=not_found_grace, request_timeout=30.0)
 
 
 def waiter(
@@ -295,7 +298,7 @@ def most_within(moments: list[float], span: float) -> int:
 
 def assert_rests(engine: Poller) -> None:
     """Nothing is left of any wait: no poll, no timer, no place in the queue."""
-    assert engine._pacer.in_flight == 0
+    assert len(engine._in_flight) == 0
     assert not engine._watches
     assert engine._due.next_due() == math.inf
     assert engine._timer is None

@@ -35,7 +35,7 @@ def engine_of(client: AsyncStream) -> Poller:
 
 def assert_idle(client: AsyncStream) -> None:
     engine = engine_of(client)
-    assert engine._pacer.in_flight == 0
+    assert len(engine._in_flight) == 0
     assert not engine._watches
     assert engine._timer is None
 

@@ -38,8 +38,8 @@ from stream_tasks import (
     TaskResult,
 )
 from stream_tasks._client import STRIDE
+from stream_tasks._engine.tuning import INITIAL_IN_FLIGHT
 from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.pacing import FEW
 from stream_tasks._waiting.poller import AT_A_TIME
 from stream_tasks._waiting.polling import Waiter, Watch
 from stream_tasks.testing import FakeStream
@@ -292,7 +292,7 @@ async def test_closing_the_client_ends_waits_that_have_hardly_begun(way: str) ->
     assert {type(result) for result in results} == {StreamTransportException}
     assert len(results) == 2_000
     assert engine.now() <= begun + 0.1
-    assert len(script.polls) <= FEW
+    assert len(script.polls) <= INITIAL_IN_FLIGHT
     assert_rests(engine)
 
 
@@ -840,7 +840,7 @@ def _until_it_rests(client: Stream) -> None:
     async def rests() -> None:
         poller = client._client._here().poller
         with anyio.fail_after(5):
-            while poller._watches or poller._pacer.in_flight:
+            while poller._watches or len(poller._in_flight):
                 await anyio.sleep(0.01)
 
     client._loop.run(rests)

@@ -33,10 +33,80 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     Task,
 )
-from stream_tasks._waiting import pacing
-from stream_tasks._waiting.pacing import CALM, FEW, LONGEST_HOLD, OUTAGE, SILENT, SLOWEST, Pacer, Unpaced
+from stream_tasks._engine.pacing import Pacer, Reason, Unpaced
+from stream_tasks._engine.poll import InFlight
+from stream_tasks._engine.tuning import (
+    INITIAL_IN_FLIGHT,
+    MAX_HOLD,
+    MAX_WINDOW,
+    MIN_RATE,
+    OUTAGE_AFTER,
+    RATE_RECOVERY,
+    SILENT_AFTER,
+)
 
 PLACES = 100
+
+
+class Poll:
+    """A poll, as far as pacing cares."""
+
+    def __init__(self, sent_at: float) -> None:
+        self.sent_at = sent_at
+
+
+class Asker:
+    """Plays the engine: it keeps the polls in flight and tells the pacer of them.
+
+    A note without a poll is about the oldest one.
+    """
+
+    def __init__(self, places: int, kind: type[Pacer | Unpaced] = Pacer) -> None:
+        self.polls: InFlight[Poll] = InFlight()
+        self.pacer: Any = kind(places, self.polls)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.polls)
+
+    def next_at(self, now: float) -> float:
+        at: float = self.pacer.next_at(now)
+        return at
+
+    def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
+        reason: Reason | None = self.pacer.obstacle(now, since)
+        return reason
+
+    def sent(self, now: float) -> Poll:
+        poll = Poll(now)
+        self.polls.add(poll)
+        self.pacer.sent(poll)
+        return poll
+
+    def _ended(self, poll: Poll | None) -> Poll:
+        ended = next(iter(self.polls)) if poll is None else poll
+        self.polls.remove(ended)
+        return ended
+
+    def answered(self, now: float, known: RateLimit | None, poll: Poll | None = None) -> None:
+        self.pacer.answered(self._ended(poll), now, known)
+
+    def refused(
+        self,
+        now: float,
+        known: RateLimit | None,
+        retry_after: float | None,
+        poll: Poll | None = None,
+        *,
+        is_too_often: bool = True,
+    ) -> None:
+        self.pacer.refused(self._ended(poll), now, known, retry_after, is_too_often=is_too_often)
+
+    def failed(self, now: float, poll: Poll | None = None) -> None:
+        self.pacer.failed(self._ended(poll), now)
+
+    def dropped(self, now: float = 0.0, poll: Poll | None = None) -> None:
+        self.pacer.dropped(self._ended(poll), now)
 
 
 def quota(limit: int = 600, remaining: int = 599, reset_in: float | None = 60.0) -> RateLimit:
@@ -44,15 +114,15 @@ def quota(limit: int = 600, remaining: int = 599, reset_in: float | None = 60.0)
     return RateLimit(limit, remaining, reset, reset_in)
 
 
-def new(*, known: RateLimit | None = None, now: float = 0.0) -> Pacer:
+def new(*, known: RateLimit | None = None, now: float = 0.0) -> Asker:
     """A pacer that has had its first answer."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     pacer.sent(now)
     pacer.answered(now, known)
     return pacer
 
 
-def fill(pacer: Unpaced, now: float, most: int = 10_000) -> int:
+def fill(pacer: Asker, now: float, most: int = 10_000) -> int:
     """Send what may go out now; return how many polls that were."""
     for sent in range(most):
         if pacer.next_at(now) > now:
@@ -66,26 +136,26 @@ def fill(pacer: Unpaced, now: float, most: int = 10_000) -> int:
 
 def test_few_polls_go_out_before_the_first_answer() -> None:
     """Then as many as there are places, when no quota was told."""
-    pacer = Pacer(PLACES)
-    assert fill(pacer, 0.0) == FEW
-    assert pacer.next_at(1.0) == SILENT
+    pacer = Asker(PLACES)
+    assert fill(pacer, 0.0) == INITIAL_IN_FLIGHT
+    assert pacer.next_at(1.0) == SILENT_AFTER
     pacer.answered(1.0, None)
-    assert fill(pacer, 1.0) == PLACES - FEW + 1
+    assert fill(pacer, 1.0) == PLACES - INITIAL_IN_FLIGHT + 1
     assert pacer.next_at(1.0) == math.inf
-    assert Pacer(2).next_at(5.0) == 5.0
-    assert fill(Pacer(2), 0.0) == 2
+    assert Asker(2).next_at(5.0) == 5.0
+    assert fill(Asker(2), 0.0) == 2
 
 
 def test_polls_that_hang_give_their_places_to_others() -> None:
     """Ever more go out while none is answered; an answer shows that the server is there."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     for number in range(4):
-        assert fill(pacer, number * SILENT) == FEW * 2**number
-        assert pacer.next_at(number * SILENT) == (number + 1) * SILENT
-    assert pacer.obstacle(4 * SILENT) == "unreachable"
-    pacer.answered(4 * SILENT, None)
-    assert pacer.obstacle(4 * SILENT) is None
-    assert fill(pacer, 4 * SILENT) == PLACES - 15 * FEW + 1
+        assert fill(pacer, number * SILENT_AFTER) == INITIAL_IN_FLIGHT * 2**number
+        assert pacer.next_at(number * SILENT_AFTER) == (number + 1) * SILENT_AFTER
+    assert pacer.obstacle(4 * SILENT_AFTER) == "unreachable"
+    pacer.answered(4 * SILENT_AFTER, None)
+    assert pacer.obstacle(4 * SILENT_AFTER) is None
+    assert fill(pacer, 4 * SILENT_AFTER) == PLACES - 15 * INITIAL_IN_FLIGHT + 1
 
 
 def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
@@ -96,7 +166,7 @@ def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
     begun = pacer.next_at(0.0)
     pacer.sent(begun)
     again = pacer.next_at(begun)
-    assert again == begun + SILENT
+    assert again == begun + SILENT_AFTER
     assert pacer.obstacle(again) == "unreachable"
     for _ in range(10):
         again = pacer.next_at(again)
@@ -108,7 +178,7 @@ def test_one_that_hangs_after_a_refusal_holds_up_nobody_for_long() -> None:
 
 def test_where_no_quota_is_told_polls_go_out_as_often_as_was_borne() -> None:
     """A refusal makes a rate of the last second's answers, which comes back slowly and then rises fast."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     for _ in range(30):
         pacer.sent(0.0)
     for _ in range(10):
@@ -118,15 +188,15 @@ def test_where_no_quota_is_told_polls_go_out_as_often_as_was_borne() -> None:
     for _ in range(10):  # they show that more is borne than had been seen
         pacer.answered(0.2, None)
     begun = pacer.next_at(0.2)
-    sent = answer_until(pacer, begun, begun + 4 * CALM)
-    for seconds, often in ((0, 14), (CALM, 20), (2 * CALM, 26), (3 * CALM, 68)):
+    sent = answer_until(pacer, begun, begun + 4 * RATE_RECOVERY)
+    for seconds, often in ((0, 14), (RATE_RECOVERY, 20), (2 * RATE_RECOVERY, 26), (3 * RATE_RECOVERY, 68)):
         assert sum(begun + seconds <= at < begun + seconds + 1 for at in sent) == pytest.approx(often, abs=3)
     assert pacer.obstacle(sent[-1]) == "rate_limited"
 
 
 def test_a_rate_that_bore_more_for_a_while_begins_where_it_was() -> None:
     """What was allowed at last, but not asked for, is no measure; what was refused again is too much."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     for _ in range(21):
         pacer.sent(0.0)
     for _ in range(20):
@@ -142,13 +212,13 @@ def test_a_rate_that_bore_more_for_a_while_begins_where_it_was() -> None:
         pacer.sent(now)
         pacer.refused(now, None, 1.0)
         begun = pacer.next_at(now)
-        assert answer_until(pacer, begun, begun + 1 / SLOWEST), round_
+        assert answer_until(pacer, begun, begun + 1 / MIN_RATE), round_
 
 
 @pytest.mark.parametrize("is_too_often", [True, False])
 def test_a_refusal_that_tells_no_rate_holds_and_no_more(is_too_often: bool) -> None:
     """Where nothing had been answered before, or the server was overloaded."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     pacer.sent(0.0)
     if not is_too_often:
         pacer.sent(0.0)
@@ -159,7 +229,7 @@ def test_a_refusal_that_tells_no_rate_holds_and_no_more(is_too_often: bool) -> N
     assert len(answer_until(pacer, begun, begun + 1.0, most=1000)) == 1000
 
 
-def answer_until(pacer: Pacer, now: float, end: float, most: int = 100_000) -> list[float]:
+def answer_until(pacer: Asker, now: float, end: float, most: int = 100_000) -> list[float]:
     """Send as often as the pacer lets, and answer at once; return when that was."""
     sent: list[float] = []
     while now < end and len(sent) < most:
@@ -172,16 +242,16 @@ def answer_until(pacer: Pacer, now: float, end: float, most: int = 100_000) -> l
 
 def test_a_poll_that_was_given_up_frees_its_place_and_says_nothing() -> None:
     """It is no answer and no failure."""
-    pacer = Pacer(PLACES)
+    pacer = Asker(PLACES)
     fill(pacer, 0.0)
     pacer.dropped()
     assert fill(pacer, 0.0) == 1
-    assert pacer.in_flight == FEW
+    assert pacer.in_flight == INITIAL_IN_FLIGHT
 
 
 def test_without_pacing_only_the_places_count() -> None:
     """Refusals and failures hold nothing."""
-    pacer = Unpaced(3)
+    pacer = Asker(3, Unpaced)
     assert fill(pacer, 0.0) == 3
     assert pacer.next_at(0.0) == math.inf
     pacer.answered(0.0, quota(remaining=0))
@@ -205,7 +275,7 @@ def test_without_pacing_only_the_places_count() -> None:
         pytest.param(None, 0.0, 0.5, 1.2, id="to come at once: a back-off"),
         pytest.param(None, 0.001, 0.5, 1.2, id="to come almost at once: a back-off"),
         pytest.param(quota(remaining=0, reset_in=40.0), 0.0, 40, 45, id="to come at once, without quota"),
-        pytest.param(None, 3_000.0, LONGEST_HOLD, LONGEST_HOLD * 1.1, id="an hour: two minutes"),
+        pytest.param(None, 3_000.0, MAX_HOLD, MAX_HOLD * 1.1, id="an hour: two minutes"),
         pytest.param(None, 31_536_000.0, 0.5, 1.2, id="a year: a back-off"),
         pytest.param(quota(remaining=0, reset_in=-5.0), None, 0.5, 1.2, id="a reset in the past"),
         pytest.param(quota(remaining=0, reset_in=86_400.0), None, 0.5, 1.2, id="a reset tomorrow"),
@@ -296,21 +366,21 @@ def test_an_outage_is_probed_ever_less_often_and_ramps_up_afterwards() -> None:
     pacer.sent(now)
     pacer.answered(now, None)
     assert pacer.obstacle(now) is None
-    assert fill(pacer, now) == FEW + 1
-    assert pacer.in_flight == FEW + 1
+    assert fill(pacer, now) == INITIAL_IN_FLIGHT + 1
+    assert pacer.in_flight == INITIAL_IN_FLIGHT + 1
 
 
 def test_probes_that_hang_are_few() -> None:
     """No more than a few wait for a server that says nothing, for as long as requests may take."""
     pacer = new()
-    for _ in range(OUTAGE):
+    for _ in range(OUTAGE_AFTER):
         pacer.sent(0.0)
         pacer.failed(0.0)
     now = 0.0
     while pacer.next_at(now) < 30:
         now = pacer.next_at(now)
         pacer.sent(now)
-    assert FEW < pacer.in_flight <= 8 * FEW
+    assert INITIAL_IN_FLIGHT < pacer.in_flight <= 8 * INITIAL_IN_FLIGHT
     pacer.failed(30.0)
     assert 30 <= pacer.next_at(30.0) <= 32
 
@@ -321,11 +391,11 @@ def test_a_few_failures_are_no_outage() -> None:
     for number in range(100):
         pacer.sent(0.0)
         pacer.failed(0.0)
-        if number % (OUTAGE - 1) == 0:
+        if number % (OUTAGE_AFTER - 1) == 0:
             pacer.sent(0.0)
             pacer.answered(0.0, None)
     assert pacer.obstacle(0.0) is None
-    for _ in range(OUTAGE):
+    for _ in range(OUTAGE_AFTER):
         pacer.sent(0.0)
         pacer.failed(0.0)
     assert pacer.obstacle(0.0) == "unreachable"
@@ -336,7 +406,7 @@ def test_a_few_failures_are_no_outage() -> None:
 
 def test_no_free_place_is_no_lack_of_quota() -> None:
     """Polls that hang are not the quota's fault, but the server's."""
-    pacer = Pacer(1)
+    pacer = Asker(1)
     pacer.sent(0.0)
     pacer.answered(0.0, quota())
     pacer.sent(10.0)
@@ -372,10 +442,10 @@ def test_a_limit_that_is_lowered_holds_from_then_on() -> None:
         now = pacer.next_at(now)
         pacer.sent(now)
         pacer.answered(now, quota(600, 500, 60.0 - now))
-    pacer.sent(now)
-    pacer.answered(now, quota(60, 0, 60.0 - now))
+    first, second = pacer.sent(now), pacer.sent(now)
+    pacer.answered(now, quota(60, 0, 60.0 - now), first)
     assert pacer.next_at(now) == pytest.approx(60, abs=1)
-    pacer.learn(now, quota(6000, 5000, 60.0 - now))
+    pacer.answered(now, quota(6000, 5000, 60.0 - now), second)
     assert pacer.next_at(now + 1) < now + 2
 
 
@@ -404,12 +474,12 @@ def test_a_wall_clock_that_jumps_does_no_harm(monkeypatch: pytest.MonkeyPatch) -
     chance = random.Random(0)
     wall = 1_800_000_000.0
     monkeypatch.setattr("time.time", lambda: wall)
-    pacer, now = Pacer(PLACES), 0.0
+    pacer, now = Asker(PLACES), 0.0
     moments = []
     for number in range(400):
         wall += chance.choice([0.1, 0.1, 0.1, 3600, -3600, 45, -45])
         upcoming = pacer.next_at(now)
-        assert upcoming - now <= pacing.LONGEST_WINDOW + 1
+        assert upcoming - now <= MAX_WINDOW + 1
         now = upcoming
         pacer.sent(now)
         moments.append(now)
@@ -439,11 +509,11 @@ events = st.tuples(
 @example([("answered", 1, 0, 120.0, None), ("refused", 1, 0, 120.0, 1e9)] * 5, 100)
 def test_no_garbage_makes_it_sleep_for_ever_or_spin(what: list[Any], places: int) -> None:
     """Whatever headers say, a poll goes out again in time, and never into a stream of refusals."""
-    pacer, now = Pacer(places), 0.0
+    pacer, now = Asker(places), 0.0
     bad: list[float] = []
     for name, limit, remaining, reset_in, retry_after in what:
         upcoming = pacer.next_at(now)
-        assert now <= upcoming <= now + LONGEST_HOLD * 1.1 + pacing.LONGEST_WINDOW + 2
+        assert now <= upcoming <= now + MAX_HOLD * 1.1 + MAX_WINDOW + 2
         now = upcoming
         pacer.sent(now)
         assert 0 < pacer.in_flight <= places
@@ -468,7 +538,7 @@ def test_no_garbage_makes_it_sleep_for_ever_or_spin(what: list[Any], places: int
 class _Travel:
     """Polls of a pacer that always has something to ask, on their way to a server that counts."""
 
-    def __init__(self, server: QuotaServer, pacer: Pacer) -> None:
+    def __init__(self, server: QuotaServer, pacer: Asker) -> None:
         self.server = server
         self.pacer = pacer
         self.sent: list[float] = []
@@ -533,13 +603,15 @@ def test_alone_it_is_never_refused_when_all_polls_travel_alike(
 ) -> None:
     """No more than the limit in a window, and than a thirtieth of it in any second."""
     server = QuotaServer(limit, aligned=aligned, rounding=rounding, phase=phase, latency=(latency, latency))
-    travel = _Travel(server, Pacer(PLACES))
+    travel = _Travel(server, Asker(PLACES))
     travel.run(200.0)
-    assert travel.refused <= FEW + 0.02 * len(travel.sent), "but for the first, before anything was known"
-    assert most_within(travel.sent[FEW:], 1.0) <= limit // 30 + 1
-    assert most_within(travel.sent[FEW:], 1.0) <= max(1, limit / 30)
+    assert travel.refused <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent), (
+        "but for the first, before anything was known"
+    )
+    assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 1.0) <= limit // 30 + 1
+    assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 1.0) <= max(1, limit / 30)
     if aligned == "call" and rounding is math.ceil:
-        assert most_within(travel.sent[FEW:], 59.0) <= limit
+        assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 59.0) <= limit
     assert len(travel.sent) >= limit, "it does use the quota"
 
 
@@ -554,9 +626,9 @@ def test_alone_it_is_hardly_ever_refused_when_travel_times_waver(
     server = QuotaServer(
         limit, aligned=aligned, rounding=rounding, latency=(0.01, 0.1), phase=seed / 2, seed=seed
     )
-    travel = _Travel(server, Pacer(PLACES))
+    travel = _Travel(server, Asker(PLACES))
     travel.run(300.0)
-    assert travel.refused <= FEW + 0.02 * len(travel.sent)
+    assert travel.refused <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent)
     assert len(travel.sent) >= 2 * limit
 
 
@@ -573,55 +645,60 @@ def test_beside_another_program_few_polls_are_refused(
     """Although it knows of the other only by what remains."""
     server = QuotaServer(limit, aligned=aligned, latency=(0.01, 0.1), phase=seed / 2, seed=seed)
     chance = random.Random(seed)
-    travel = _Travel(server, Pacer(PLACES))
+    travel = _Travel(server, Asker(PLACES))
     rate = share * limit / 60
     travel.run(600.0, others=lambda now: now + chance.expovariate(rate))
-    assert travel.refused <= FEW + 0.03 * len(travel.sent)
+    assert travel.refused <= INITIAL_IN_FLIGHT + 0.03 * len(travel.sent)
     assert len(travel.sent) > 0.2 * limit * 10
 
 
 # Through the engine
 
 
-def interval(pacer: Pacer, now: float) -> float:
-    """How far apart polls go out."""
-    fill(pacer, now)
-    return pacer.next_at(now) - now
+def interval(pacer: Asker, now: float) -> float:
+    """How far apart polls go out, whatever is in flight."""
+    while (begun := pacer.next_at(now)) <= now:
+        pacer.dropped(now, pacer.sent(now))
+    pacer.dropped(begun, pacer.sent(begun))
+    return pacer.next_at(begun) - begun
 
 
 def test_refusals_in_spite_of_spreading_make_room_for_others() -> None:
     """The rate falls by a third with each hold, no further than to a tenth, and comes back with answers."""
-    pacer = new(known=quota())
+    known = quota(600, 599, 10.0)  # the second's rule is tighter than what is left of the window
+    pacer = new(known=known)
     at_first = interval(pacer, 0.0)
-    shares = []
+    now, shares = 1.0, []
     for _ in range(20):
-        now = pacer.next_at(10.0)
-        pacer.sent(now)
-        pacer.sent(now)
-        for _ in range(2):
-            pacer.refused(now, quota(remaining=500), 1.0)
-        shares.append(pacer._share)
-        pacer._hold_until = 0.0
+        polls = [pacer.sent(now), pacer.sent(now)]
+        for poll in polls:
+            pacer.refused(now, known, 1.0, poll)
+        now = pacer.next_at(now)
+        shares.append(at_first / interval(pacer, now))
+        now += 10.0
     assert shares[:3] == pytest.approx([0.7, 0.49, 0.343])
-    assert shares[-1] == 0.1
-    pacer = new(known=quota())
-    assert interval(pacer, 0.0) == pytest.approx(at_first)
-    pacer._share = 0.1
-    assert interval(pacer, 0.0) == pytest.approx(10 * at_first)
-    for answers, share in ((600, 0.7), (600, 1.0)):
-        for _ in range(answers):
-            pacer.sent(0.0)
-            pacer.answered(0.0, quota())
-        assert pacer._share == pytest.approx(share)
+    assert shares[-1] == pytest.approx(0.1)
+    for share in (0.7, 1.0):
+        for _ in range(600):
+            pacer.answered(now, known, pacer.sent(now))
+        now += 100_000.0
+        pacer.answered(now, known, pacer.sent(now))
+        assert at_first / interval(pacer, now) == pytest.approx(share, rel=0.01)
 
 
 def test_what_went_out_before_the_quota_was_known_makes_no_room() -> None:
     """A first burst that breaks the second's rule is the client's own doing."""
-    pacer = Pacer(PLACES)
-    fill(pacer, 0.0)
-    pacer.answered(0.0, quota(limit=30, remaining=29))
-    pacer.refused(0.0, quota(limit=30, remaining=28), None)
-    assert pacer._share == 1.0
+    intervals = []
+    for is_refused in (True, False):
+        pacer = Asker(PLACES)
+        fill(pacer, 0.0)
+        pacer.answered(0.1, quota(limit=600, remaining=599))
+        if is_refused:
+            pacer.refused(0.1, quota(limit=600, remaining=598), None)
+        while pacer.in_flight:
+            pacer.answered(10.0, quota(limit=600, remaining=596, reset_in=50.0))
+        intervals.append(interval(pacer, 10.0))
+    assert intervals[0] == pytest.approx(intervals[1])
 
 
 def test_four_clients_of_one_quota_are_hardly_refused() -> None:
@@ -666,7 +743,7 @@ def test_waits_beyond_the_quota_stretch_evenly_and_all_end(limit: int, aligned: 
     )
     outcomes, took = wait_for_all(server, count)
     assert all(outcome.ok for outcome in outcomes.values())
-    assert server.refused <= FEW + 0.02 * len(server.sent)
+    assert server.refused <= INITIAL_IN_FLIGHT + 0.02 * len(server.sent)
     assert took <= 30
     polls = [outcome.polls for outcome in outcomes.values()]
     assert max(polls) <= 6 + server.refused
@@ -747,7 +824,7 @@ def test_a_few_polls_that_hang_hold_up_no_others() -> None:
     hung: set[str] = set()
 
     async def fetch(task_id: str, limit: float) -> Any:
-        if int(task_id) < FEW and task_id not in hung:
+        if int(task_id) < INITIAL_IN_FLIGHT and task_id not in hung:
             hung.add(task_id)
             await asyncio.sleep(min(limit, 30.0))
             raise StreamTransportException("timeout")
@@ -755,7 +832,9 @@ def test_a_few_polls_that_hang_hold_up_no_others() -> None:
 
     outcomes, took = wait_for_all(fetch, 100)
     assert all(outcome.ok for outcome in outcomes.values())
-    assert sorted(outcome.elapsed for outcome in outcomes.values())[-FEW - 1] <= SILENT + 0.1
+    assert (
+        sorted(outcome.elapsed for outcome in outcomes.values())[-INITIAL_IN_FLIGHT - 1] <= SILENT_AFTER + 0.1
+    )
     assert took < 31.5
 
 
@@ -824,7 +903,7 @@ def test_ten_thousand_waits_start_with_a_few_polls() -> None:
         client = ScriptedStream(server, max_connections=20)
         call = asyncio.create_task(client.wait_for_tasks(map(str, range(2_000)), 1.0, None))
         await asyncio.sleep(0.04)
-        assert len(server.polls) == FEW
+        assert len(server.polls) == INITIAL_IN_FLIGHT
         outcomes = await call
         assert all(outcome.ok for outcome in outcomes.values())
         assert_rests(client.engine)
@@ -896,7 +975,7 @@ def test_those_that_hang_first_hold_up_those_behind_them_for_some_seconds_only()
     outcomes, _ = wait_for_all(fetch, 300, 20.0)
     healthy = [outcome for task_id, outcome in outcomes.items() if int(task_id) >= 90]
     assert all(outcome.ok for outcome in healthy)
-    assert max(outcome.elapsed for outcome in healthy) < 5 * SILENT
+    assert max(outcome.elapsed for outcome in healthy) < 5 * SILENT_AFTER
 
 
 @pytest.mark.parametrize(("places", "hanging"), [(10, 30), (100, 150)])

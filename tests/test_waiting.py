@@ -417,7 +417,7 @@ async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
     assert orphan is not None
     await orphan
     assert not script.polls
-    assert engine._pacer.in_flight == 0
+    assert len(engine._in_flight) == 0
 
 
 async def test_nobody_looks_for_a_wait_that_has_ended_and_not_left_yet() -> None:

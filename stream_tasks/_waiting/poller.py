@@ -35,7 +35,8 @@ from stream_tasks.models import Obstacle
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from stream_tasks._waiting.pacing import Unpaced
+    from stream_tasks._engine.pacing import Pacer, Unpaced
+    from stream_tasks._engine.poll import InFlight
     from stream_tasks.models import Task
 
     OnUpdate = Callable[[Task], object]
@@ -78,10 +79,17 @@ class Poller:
     """Looks at tasks for everyone who waits, as often as they need and the pacer allows."""
 
     def __init__(
-        self, fetch: Fetch, pacer: Unpaced, *, not_found_grace: float, request_timeout: float
+        self,
+        fetch: Fetch,
+        pacer: Pacer | Unpaced,
+        in_flight: InFlight[Watch],
+        *,
+        not_found_grace: float,
+        request_timeout: float,
     ) -> None:
         self._fetch = fetch
         self._pacer = pacer
+        self._in_flight = in_flight
         self._not_found_grace = not_found_grace
         self._request_timeout = request_timeout
         self._loop = asyncio.get_running_loop()
@@ -393,7 +401,8 @@ class Poller:
         watch.is_polling = True
         watch.is_given_up = False
         watch.sent_at = now
-        self._pacer.sent(now)
+        self._in_flight.add(watch)
+        self._pacer.sent(watch)
         shortest = math.inf
         for waiter in watch.waiters:
             waiter.polls += 1
@@ -432,12 +441,13 @@ class Poller:
         watch.is_polling = False
         watch.poll = None
         self._out.pop(watch, None)
+        self._in_flight.remove(watch)
         try:
             if answer is None:
-                self._pacer.dropped()
+                self._pacer.dropped(watch, now)
             elif took > limit - TIMERS and _is_timeout(answer):
                 # The caller's deadline ended this, not the server: it says nothing to the others.
-                self._pacer.dropped()
+                self._pacer.dropped(watch, now)
                 for waiter in list(watch.waiters):
                     if waiter.deadline <= now:
                         self.expire(waiter)
@@ -458,9 +468,9 @@ class Poller:
         if isinstance(answer, Exception):
             if watch.is_given_up:
                 # That others hang, too, is seen by how long they are out.
-                self._pacer.dropped()
+                self._pacer.dropped(watch, now)
             else:
-                self._take_in_failure(answer, now)
+                self._take_in_failure(watch, answer, now)
             watch.see(answer, now, self._not_found_grace)
             if not all(waiter.is_done for waiter in watch.waiters) and not is_not_found(answer):
                 # Otherwise nobody is going to look again, or the task is not visible yet.
@@ -471,25 +481,25 @@ class Poller:
         self._answered = max(self._answered, watch.sent_at)
         if self._patience > PATIENCE or watch.took > PATIENCE / PATIENT:
             self._patience = watch.patience()
-        self._pacer.answered(now, quota)
+        self._pacer.answered(watch, now, quota)
         if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
             self._log.answered(task, now)
         watch.see(task, now, self._not_found_grace)
 
-    def _take_in_failure(self, failure: Exception, now: float) -> None:
+    def _take_in_failure(self, watch: Watch, failure: Exception, now: float) -> None:
         if isinstance(failure, StreamApiException):
             retry_after = failure.hold
             is_too_often = isinstance(failure, StreamRateLimitException)
             if is_too_often or (failure.status_code == _UNAVAILABLE and retry_after is not None):
-                self._pacer.refused(now, failure.rate_limit, retry_after, is_too_often=is_too_often)
+                self._pacer.refused(watch, now, failure.rate_limit, retry_after, is_too_often=is_too_often)
             elif failure.status_code < _SERVER_ERROR:
-                self._pacer.answered(now, failure.rate_limit)
+                self._pacer.answered(watch, now, failure.rate_limit)
             else:
-                self._pacer.failed(now)
+                self._pacer.failed(watch, now)
         elif isinstance(failure, StreamDecodeException) and failure.path is not None:
-            self._pacer.answered(now, None)
+            self._pacer.answered(watch, now, None)
         else:
-            self._pacer.failed(now)
+            self._pacer.failed(watch, now)
 
 
 def _is_timeout(answer: object) -> bool:

@@ -1,0 +1,90 @@
+"""The numbers that tune how the engine behaves, each with its unit and the reason for its value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from stream_tasks._backoff import Backoff
+
+# Stream's rules
+
+WINDOW: Final = 60.0
+"""Seconds. Stream counts calls in windows of a minute."""
+
+SECOND_DIVISOR: Final = 30
+"""Stream allows this fraction of a minute's limit, and at least one call, in one second."""
+
+RESET_ROUNDING: Final = 1.0
+"""Seconds. Stream tells a window's end in whole seconds, rounded up or down: it may last this much longer."""
+
+MAX_WINDOW: Final = 2 * WINDOW
+"""Seconds. Ignore a reset that is further away: it is not the end of a window of a minute."""
+
+NEW_WINDOW_AFTER: Final = 5.0
+"""Seconds. Rounding and travel times move a window's end a little; a reset that is later by more than this is
+the end of another window."""
+
+# How the quota is spent
+
+SECOND_UTILISATION: Final = 0.9
+"""How much of the second's share is spent: travel times vary, so polls may arrive closer together than they
+were sent."""
+
+FRONT_LOADING: Final = 1.5
+"""How much faster than evenly the rest of a window is spent: fewer polls may be due later."""
+
+SHARE_CUT: Final = 0.7
+"""Factor on the rate after a refusal by the second's rule: other clients spend the same second."""
+
+MIN_SHARE: Final = 0.1
+"""The rate never falls below this part of what the quota allows."""
+
+SHARE_RECOVERY: Final = 0.6
+"""How much of the rate comes back with each window's quota that is spent without a refusal."""
+
+TIMER_SLACK: Final = 0.02
+"""Seconds. A poll that is this late does not delay the ones after it: timers are not exact."""
+
+# Without a quota
+
+RATE_RECOVERY: Final = 10.0
+"""Seconds after a hold until the learned rate is what it was at the refusal; it then rises ever faster."""
+
+MIN_RATE: Final = 0.2
+"""Polls a second. The learned rate never falls below this, so that a recovery is seen within seconds."""
+
+MIN_KNOWN_RATE: Final = 5.0
+"""Polls a second. A server that was asked less often than this before it refused may bear this much."""
+
+# Polls in flight
+
+INITIAL_IN_FLIGHT: Final = 4
+"""Polls in flight before the first answer, and during an outage."""
+
+SILENT_AFTER: Final = 2.0
+"""Seconds. A poll without an answer for this long leaves its place to another one."""
+
+# Holds after a refusal
+
+MIN_RETRY_AFTER: Final = 1.0
+"""Seconds. Ignore a Retry-After below this: such a server has not said when to come back."""
+
+MAX_RETRY_AFTER: Final = 3600.0
+"""Seconds. Ignore a Retry-After above this: no rate limit lasts so long."""
+
+MAX_HOLD: Final = 2 * WINDOW
+"""Seconds. The longest hold, whatever Retry-After says: by then every window has ended."""
+
+HOLD_JITTER: Final = 1.0
+"""Seconds. A hold is longer by up to this, and by at most a tenth, so that clients come back apart."""
+
+HOLD_BACKOFF: Final = Backoff(1.0, 60.0, 2.0, 0.5)
+"""Seconds that a hold lasts if the server does not say how long."""
+
+# Outages
+
+OUTAGE_AFTER: Final = 5
+"""So many failures in a row, of any tasks, are an outage."""
+
+PROBE_BACKOFF: Final = Backoff(0.25, 2.0, 2.0, 0.5)
+"""Seconds between the probes of an outage. Its end is seen within 2 s."""
