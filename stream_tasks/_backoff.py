@@ -74,6 +74,13 @@ class Backoff:
         _check_number("factor", self.factor, 1, math.inf, "1 or more")
         _check_number("jitter", self.jitter, 0, 1, "between 0 and 1")
 
+    @property
+    def interval(self) -> float | None:
+        """The one delay, in seconds, if all are alike; else None."""
+        if self.jitter or (self.factor > 1 and self.initial != self.maximum):
+            return None
+        return max(float(self.initial), FLOOR)
+
     def delay(self, attempt: int) -> float:
         """Return the delay after a poll, in seconds, with its share of chance.
 

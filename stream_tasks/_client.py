@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import logging
-import math
 import ssl
 import weakref
 from collections.abc import (
@@ -18,7 +17,6 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from contextlib import aclosing
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -49,22 +47,22 @@ from stream_tasks._arguments import (
 )
 from stream_tasks._backoff import Backoff, as_backoff, check_seconds
 from stream_tasks._batches import batched_operation, check_items, start_batches
+from stream_tasks._engine.engine import Engine, Limits
+from stream_tasks._engine.inbox import Inbox, follow, tell, unwound, wait_for_all, wait_for_end
 from stream_tasks._engine.pacing import Pacer, Unpaced
-from stream_tasks._engine.poll import InFlight
+from stream_tasks._engine.tracked import Wait
+from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
 from stream_tasks._results import outcome_at_once, outcome_of, result_at_once, result_of
 from stream_tasks._secret import concealed, hidden
-from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.poller import Fetch, Poller, unwound
-from stream_tasks._waiting.polling import Waiter
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
+    from stream_tasks._engine.poll import Fetch, Look
     from stream_tasks._operations import Operation
-    from stream_tasks._waiting.polling import Look, Watch
 
 __all__ = ["AsyncStream"]
 
@@ -75,8 +73,6 @@ OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
 _TASKS = f"{protocol.API_PREFIX}/tasks/"
-
-STRIDE = 500  # waits that are begun before other coroutines get their turn
 
 logger = logging.getLogger("stream_tasks")
 
@@ -109,14 +105,14 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
-class _Engine(NamedTuple):
-    """What a client has on one event loop: its connections, and the polling over them.
+class _Here(NamedTuple):
+    """What a client has on one event loop: its connections, and the engine that polls over them.
 
-    It does not know the client, which reference counts so free in time.
+    Invariant: neither refers to the client, so that a client that is dropped frees its connections at once.
     """
 
     transport: Transport
-    poller: Poller
+    engine: Engine
 
 
 class AsyncStream:
@@ -182,7 +178,7 @@ class AsyncStream:
         self._query = protocol.request_target("", self._api_key)
         self._pacer = Pacer if pacing else Unpaced
         self._session = check_instance("session", session, aiohttp.ClientSession)
-        self._engines: dict[asyncio.AbstractEventLoop, _Engine] = {}
+        self._engines: dict[asyncio.AbstractEventLoop, _Here] = {}
         self._is_closed = False
         if protocol.is_plain_http_beyond_loopback(self._origin):
             logger.warning(
@@ -228,16 +224,16 @@ class AsyncStream:
         Waits still under way on this event loop raise `StreamTransportException`.
         """
         self._is_closed = True
-        engine = self._engines.pop(_running_loop(), None)
-        if engine is not None:
-            engine.poller.close()
-            await engine.transport.aclose()
+        here = self._engines.pop(_running_loop(), None)
+        if here is not None:
+            here.engine.close()
+            await here.transport.aclose()
 
     @property
     def obstacle(self) -> Obstacle | None:
         """What holds back the polls that are due on this event loop, None when nothing does."""
-        engine = self._engines.get(_running_loop())
-        return None if engine is None else engine.poller.obstacle()
+        here = self._engines.get(_running_loop())
+        return None if here is None else here.engine.obstacle()
 
     async def request(
         self,
@@ -401,21 +397,15 @@ class AsyncStream:
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
         """
-        poller = self._here().poller
-        now = poller.now()
-        # Before anything else: what thousands do in one turn of the loop holds up all others.
-        turn = poller.turn()
-        if turn is not None:
-            await turn
-        backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
+        engine = self._here().engine
+        terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
         task_id, kind = resolve(task, result_type)
         if on_update is not None:
             check_callback("on_update", on_update)
         if task_id is None:
             started = cast("StartedTask[Any]", task)
             return started.result if result_type is None else result_at_once(started.data, kind)
-        waiter = Waiter(task_id, backoff, timeout, now, wants_updates=on_update is not None)
-        return result_of(task_id, await poller.wait(waiter, on_update), kind)
+        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update), kind)
 
     def watch_task(
         self,
@@ -444,8 +434,8 @@ class AsyncStream:
         task_id, _ = resolve(task, None)
         if task_id is None:
             return _each(())
-        poller = self._here().poller
-        return poller.watch(Waiter(task_id, backoff, timeout, poller.now(), wants_updates=True))
+        engine = self._here().engine
+        return follow(engine, task_id, engine.terms(backoff, timeout))
 
     @overload
     async def wait_for_tasks(
@@ -512,7 +502,8 @@ class AsyncStream:
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         check_callback("on_outcome", on_outcome)
         check_callback("on_update", on_update)
-        started = _running_loop().time()
+        engine = self._here().engine
+        terms = engine.terms(backoff, timeout)
         outcomes: dict[str | int, TaskOutcome[Any] | None] = {}
         at_once: list[TaskOutcome[Any]] = []
         waiting: dict[str, str | StartedTask[Any]] = {}
@@ -525,12 +516,19 @@ class AsyncStream:
                 waiting[task_id] = task
                 outcomes[task_id] = None
         for outcome in at_once:
-            await _tell(on_outcome, outcome)
-        race = self._race(_each(waiting.values()), backoff, timeout, on_update=on_update, started=started)
-        async with aclosing(race) as ended:
-            async for outcome in ended:
-                outcomes[str(outcome.task_id)] = outcome
-                await _tell(on_outcome, outcome)
+            await tell(on_outcome, outcome)
+        inbox = Inbox(engine, timeout, wants_updates=on_update is not None)
+
+        def end(wait: Wait) -> Coroutine[Any, Any, None] | None:
+            kind = resolve(waiting[wait.task_id], None)[1]
+            outcome = outcomes[wait.task_id] = outcome_of(wait, kind)
+            return None if on_outcome is None else tell(on_outcome, outcome)
+
+        try:
+            waits = (Wait(task_id, terms, inbox) for task_id in list(waiting))
+            await wait_for_all(engine, inbox, waits, terms.deadline, end, on_update)
+        finally:
+            await inbox.close()
         if at_once:
             outcomes = {_key(place, waiting): outcome for place, outcome in outcomes.items()}
         return cast("dict[str, TaskOutcome[Any]]", outcomes)
@@ -611,45 +609,39 @@ class AsyncStream:
         backoff: Backoff,
         timeout: float | None,
         *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-        started: float | None = None,
+        max_waiting: int | None,
+        on_update: OnUpdate | None,
     ) -> AsyncGenerator[TaskOutcome[Any]]:
         """Yield the outcomes of what is pulled from `source`, as waits end."""
-        poller = self._here().poller
-        batch = Batch(poller, wants_updates=on_update is not None)
-        pulled: dict[Waiter, StartedTask[Any] | type[Any]] = {}
+        engine = self._here().engine
+        inbox = Inbox(engine, timeout, wants_updates=on_update is not None)
+        pulled: dict[Wait, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
-        # Where all waits have one deadline, it bounds what is done for them, too.
-        until = math.inf
-        if started is not None and timeout is not None:
-            until = started + (timeout or self._connections.request_timeout)
 
         def begin(task: str | StartedTask[Any]) -> None:
-            if started is None:
-                self._here()  # or this client was closed in the meantime
+            self._here()  # or this client was closed in the meantime
             task_id, kind = resolve(task, None, name="each of tasks")
-            waiter = Waiter(task_id or "", backoff, timeout, poller.now() if started is None else started)
+            wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox)
             if task_id is None:
-                pulled[waiter] = cast("StartedTask[Any]", task)
-                batch.put(waiter)
+                pulled[wait] = cast("StartedTask[Any]", task)
+                inbox.put(wait)
             else:
-                pulled[waiter] = kind
-                batch.add(waiter)
+                pulled[wait] = kind
+                inbox.add(wait)
 
         # No task group: one must not stay open while the caller's code runs.
         pulling = asyncio.create_task(_pull(source, room, begin))
-        pulling.add_done_callback(lambda _: batch.wake())
+        pulling.add_done_callback(lambda _: inbox.wake())
         try:
-            while not pulling.done() or len(batch):
-                waiter = await batch.next()
-                while batch.updates and poller.now() < until:
-                    await _tell(on_update, batch.updates.popleft(), until)
-                if waiter is not None:
+            while not pulling.done() or inbox:
+                event = await inbox.next()
+                if isinstance(event, Wait):
                     if room is not None:
                         room.release()
-                    what = pulled.pop(waiter)
-                    yield outcome_at_once(what) if isinstance(what, StartedTask) else outcome_of(waiter, what)
+                    what = pulled.pop(event)
+                    yield outcome_at_once(what) if isinstance(what, StartedTask) else outcome_of(event, what)
+                elif event is not None:
+                    await tell(on_update, event)
                 elif pulling.done():
                     pulling.result()
             pulling.result()
@@ -657,7 +649,7 @@ class AsyncStream:
             pulling.cancel()
             await unwound([pulling])
             _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
-            await batch.close()
+            await inbox.close()
 
     def start_in_batches(
         self,
@@ -710,12 +702,12 @@ class AsyncStream:
     export_feed_user_data = _operation(_operations.export_feed_user_data)
     bulk_image_moderation = _operation(_operations.bulk_image_moderation)
 
-    def _here(self) -> _Engine:
+    def _here(self) -> _Here:
         loop = _running_loop()
-        engine = self._engines.get(loop)
-        return self._begin(loop) if engine is None else engine
+        here = self._engines.get(loop)
+        return self._begin(loop) if here is None else here
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> _Engine:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> _Here:
         if self._is_closed:
             raise RuntimeError("this client is closed")
         # A client may outlive its loops: one for each asyncio.run, say. Other threads come here too.
@@ -723,18 +715,14 @@ class AsyncStream:
             if other.is_closed():
                 self._engines.pop(other, None)
         transport = Transport(self._connections, self._origin, self._headers, self._session)
-        in_flight: InFlight[Watch] = InFlight()
-        poller = Poller(
-            self._look_over(transport),
-            self._pacer(self._connections.max_connections, in_flight),
-            in_flight,
-            not_found_grace=self._not_found_grace,
-            request_timeout=self._connections.request_timeout,
+        limits = Limits(
+            self._connections.max_connections, self._connections.request_timeout, self._not_found_grace
         )
-        # The loop may end first. Weakly: the poller keeps the connections already.
-        transport.on_end = weakref.WeakMethod(poller.close)
-        engine = self._engines[loop] = _Engine(transport, poller)
-        return engine
+        engine = Engine(self._look_over(transport), self._pacer, limits)
+        # The loop may end first. Weakly: the engine keeps the connections already.
+        transport.on_end = weakref.WeakMethod(engine.close)
+        here = self._engines[loop] = _Here(transport, engine)
+        return here
 
     def _look_over(self, transport: Transport) -> Fetch:
         return functools.partial(_look, transport, self._query)
@@ -767,7 +755,7 @@ def _task_target(task_id: str, query: str) -> str:
 
 
 async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:
-    """Look at a task for the poller, which has no use for the whole answer."""
+    """Look at a task for the engine, which has no use for the whole answer."""
     target = _task_target(task_id, query)
     status, headers, body = await transport.exchange("GET", target, limit=limit, shows_headers=False)
     protocol.check_status(status, headers, body)
@@ -792,7 +780,7 @@ async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin:
     taken = 0
     while True:
         taken += 1
-        if taken % STRIDE == 0:
+        if taken % WAITS_A_TURN == 0:
             await anyio.lowlevel.checkpoint()
         if room is not None:
             await room.acquire()
@@ -805,11 +793,3 @@ async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin:
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
     for item in items:
         yield item
-
-
-async def _tell(callback: Callable[[T], object] | None, news: T, until: float = math.inf) -> None:
-    if callback is not None:
-        pending = callback(news)
-        if inspect.isawaitable(pending):
-            with anyio.CancelScope(deadline=until):
-                await pending

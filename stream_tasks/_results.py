@@ -9,21 +9,21 @@ from stream_tasks.exceptions import StreamTaskException
 from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
-    from stream_tasks._waiting.polling import Waiter
+    from stream_tasks._engine.tracked import Wait
 
 __all__ = ["decode_result", "outcome_at_once", "outcome_of", "result_at_once", "result_of"]
 
 T = TypeVar("T")
 
 
-def outcome_of(waiter: Waiter, kind: type[T]) -> TaskOutcome[T]:
+def outcome_of(wait: Wait, kind: type[T]) -> TaskOutcome[T]:
     """Return the outcome of a wait that has ended."""
     value, error = None, None
     try:
-        value = result_of(waiter.task_id, waiter.final(), kind)
+        value = result_of(wait.task_id, wait.final(), kind)
     except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
-    return TaskOutcome(waiter.task_id, waiter.task, waiter.polls, waiter.elapsed, value, error)
+    return TaskOutcome(wait.task_id, wait.task, wait.polls, wait.elapsed, value, error)
 
 
 def outcome_at_once(started: StartedTask[T]) -> TaskOutcome[T]:

@@ -46,7 +46,7 @@ TRANSPORT_ERROR_TIMEOUT = "timeout"
 TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED = "tls_handshake_failed"
 TRANSPORT_ERROR_UNKNOWN = "unknown"
 
-WaitReason = Literal["still_running", "unreachable", "rate_limited"]
+WaitReason = Literal["still_running", "unreachable", "not_found", "rate_limited"]
 
 _LONGEST_PART: Final = 300
 _LONGEST_MESSAGE: Final = 1_000
@@ -187,8 +187,8 @@ class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
         elapsed: How long the wait lasted, in seconds.
         polls: How often the task was asked for.
         task: The last snapshot, or None when none came.
-        reason: ``still_running``; ``unreachable`` when the server did not answer; ``rate_limited`` when
-            the quota, not the task, ate the time.
+        reason: ``still_running``; ``unreachable`` if the server did not answer; ``not_found`` if it did not
+            know the task, perhaps not yet; ``rate_limited`` if the quota, not the task, took up the time.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -17,10 +17,10 @@ from stream_tasks import (
     Task,
 )
 from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.engine import Engine, Limits
+from stream_tasks._engine.inbox import follow, wait_for_end
 from stream_tasks._engine.pacing import Pacer
-from stream_tasks._engine.poll import InFlight
-from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Look, Waiter, Watch
+from stream_tasks._engine.poll import Look
 
 T = TypeVar("T")
 
@@ -117,23 +117,26 @@ class ByTime:
         return Task(task_id, "completed" if done else "running", EPOCH, EPOCH), None
 
 
-def poller(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Poller:
+def engine_over(fetch: Any, *, max_in_flight: int = 100, not_found_grace: float = 5.0) -> Engine:
     """An engine over a scripted server."""
-    in_flight: InFlight[Watch] = InFlight()
-    pacer = Pacer(max_in_flight, in_flight)
-    return Poller(fetch, pacer, in_flight, not_found_grace=not_found_grace, request_timeout=30.0)
+    return Engine(fetch, Pacer, Limits(max_in_flight, 30.0, not_found_grace))
 
 
-def waiter(
-    engine: Poller,
+def wait(
+    engine: Engine,
     interval: Any = 1.0,
     timeout: float | None = 60.0,
     *,
     task_id: str = "t",
-    wants_updates: bool = False,
-) -> Waiter:
+    on_update: Callable[[Task], object] | None = None,
+) -> Coroutine[Any, Any, Task]:
     """A caller's wait for a task."""
-    return Waiter(task_id, as_backoff(interval), timeout, engine.now(), wants_updates=wants_updates)
+    return wait_for_end(engine, task_id, engine.terms(as_backoff(interval), timeout), on_update)
+
+
+def watch(engine: Engine, timeout: float | None = 60.0) -> AsyncGenerator[Task]:
+    """A caller's view of a task."""
+    return follow(engine, "t", engine.terms(as_backoff(1.0), timeout))
 
 
 def tasks_left() -> list[Any]:
@@ -187,9 +190,9 @@ class ScriptedStream(AsyncStream):
         return self._fetch
 
     @property
-    def engine(self) -> Poller:
+    def engine(self) -> Engine:
         """What polls for it on this loop."""
-        return self._here().poller
+        return self._here().engine
 
 
 class QuotaServer:
@@ -296,12 +299,13 @@ def most_within(moments: list[float], span: float) -> int:
     return most
 
 
-def assert_rests(engine: Poller) -> None:
-    """Nothing is left of any wait: no poll, no timer, no place in the queue."""
-    assert len(engine._in_flight) == 0
-    assert not engine._watches
+def assert_rests(engine: Engine) -> None:
+    """Nothing is left of any wait: no poll, no timer, no place in the queue, no coroutine of the engine."""
+    assert not len(engine._in_flight)
+    assert not engine._tasks
     assert engine._due.next_due() == math.inf
-    assert engine._timer is None
+    assert not engine._alarm.is_running
+    assert not engine.endings._asleep
     assert not tasks_left()
     assert not timers_left()
 

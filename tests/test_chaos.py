@@ -14,7 +14,7 @@ import pytest
 from scripted import assert_rests
 
 from stream_tasks import AsyncStream, StreamException, StreamWaitTimeoutException
-from stream_tasks._waiting.polling import Look
+from stream_tasks._engine.poll import Look
 
 WAITS = 300
 CONNECTIONS = 20
@@ -205,7 +205,7 @@ async def test_waits_among_chaos(seed: int) -> None:
         client = Watched(base_url=url, request_timeout=0.3, max_connections=CONNECTIONS)
         async with client, asyncio.timeout(40):
             await asyncio.gather(*(one() for _ in range(WAITS)))
-            engine = client._here().poller
+            engine = client._here().engine
         await asyncio.sleep(0)
     assert client.most.pop("all") <= CONNECTIONS
     assert set(client.most.values()) == {1}

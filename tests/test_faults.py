@@ -218,7 +218,7 @@ async def _without_debugging() -> None:
 @pytest.fixture(autouse=True)
 def _soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again soon after a failure: how the delays grow is no matter here."""
-    monkeypatch.setattr("stream_tasks._waiting.polling.RETRY", Backoff(0.05, 0.1))
+    monkeypatch.setattr("stream_tasks._engine.tracked.RETRY_BACKOFF", Backoff(0.05, 0.1))
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stream_tasks import AsyncStream
-from stream_tasks._client import STRIDE
-from stream_tasks._waiting.poller import Poller
+from stream_tasks._engine.engine import Engine
+from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule
 
 
@@ -29,15 +29,15 @@ def client_of(server: FakeStream, **options: Any) -> AsyncStream:
     return AsyncStream(server.api_key, server.api_secret, base_url=server.url, **options)
 
 
-def engine_of(client: AsyncStream) -> Poller:
-    return client._here().poller
+def engine_of(client: AsyncStream) -> Engine:
+    return client._here().engine
 
 
 def assert_idle(client: AsyncStream) -> None:
     engine = engine_of(client)
     assert len(engine._in_flight) == 0
-    assert not engine._watches
-    assert engine._timer is None
+    assert not engine._tasks
+    assert not engine._alarm.is_running
 
 
 @pytest.mark.parametrize(("way", "count"), [("wait_for_task", 2_000), ("wait_for_tasks", 500)])
@@ -77,14 +77,14 @@ async def test_beginning_many_waits_gives_way_to_others(server: FakeStream) -> N
     """Another coroutine has its turn after every so many waits, however many there are."""
     async with client_of(server) as client:
         turns: list[int] = []
-        ids = [f"task-{number}" for number in range(4 * STRIDE)]
+        ids = [f"task-{number}" for number in range(4 * WAITS_A_TURN)]
         call = asyncio.create_task(client.wait_for_tasks(ids))
         while not turns or turns[-1] < len(ids):
             await asyncio.sleep(0)
-            turns.append(len(engine_of(client)._watches))
+            turns.append(len(engine_of(client)._tasks))
         call.cancel()
         await asyncio.wait([call])
-        assert max(b - a for a, b in zip([0, *turns], turns, strict=False)) <= STRIDE
+        assert max(b - a for a, b in zip([0, *turns], turns, strict=False)) <= WAITS_A_TURN
         assert_idle(client)
 
 

@@ -37,11 +37,9 @@ from stream_tasks import (
     TaskOutcome,
     TaskResult,
 )
-from stream_tasks._client import STRIDE
-from stream_tasks._engine.tuning import INITIAL_IN_FLIGHT
-from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.poller import AT_A_TIME
-from stream_tasks._waiting.polling import Waiter, Watch
+from stream_tasks._engine.inbox import Inbox
+from stream_tasks._engine.tracked import TrackedTask, Wait
+from stream_tasks._engine.tuning import INITIAL_IN_FLIGHT, WAITS_A_TURN
 from stream_tasks.testing import FakeStream
 
 pytestmark = pytest.mark.looptime
@@ -425,7 +423,7 @@ def test_twenty_thousand_tasks_take_bounded_memory() -> None:
             assert outcome.task_id == str(seen)
             seen += 1
             if seen % 20_000 == 0:
-                kept = sum(isinstance(item, (Waiter, Watch, TaskOutcome)) for item in gc.get_objects())
+                kept = sum(isinstance(item, (Wait, TrackedTask, TaskOutcome)) for item in gc.get_objects())
                 most = max(most, kept, len(client.engine._due._heap))
         assert_rests(client.engine)
         return seen, most
@@ -462,7 +460,7 @@ async def test_each_wait_has_its_own_deadline() -> None:
             if len(ended) == 4:
                 break
     assert ended == [5, 7, 9, 11]
-    assert not client.engine._watches
+    assert not client.engine._tasks
 
 
 async def leave_by_break(outcomes: Any) -> None:
@@ -673,7 +671,9 @@ async def test_the_sources_own_trouble_while_it_is_stopped_is_not_in_the_way() -
     assert_rests(client.engine)
 
 
-@pytest.mark.parametrize("tasks", [Pulled(), generator(*map(str, range(3 * STRIDE)))], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    "tasks", [Pulled(), generator(*map(str, range(3 * WAITS_A_TURN)))], ids=["sync", "async"]
+)
 async def test_joining_lets_others_have_their_turn(tasks: Any) -> None:
     """Beginning waits by the thousand gives way to other coroutines now and then."""
     client = ScriptedStream(Script("running"))
@@ -682,16 +682,16 @@ async def test_joining_lets_others_have_their_turn(tasks: Any) -> None:
     async def bystander() -> None:
         while len(begun) < 3:
             await asyncio.sleep(0)
-            begun.append(len(client.engine._watches))
+            begun.append(len(client.engine._tasks))
 
     other = asyncio.create_task(bystander())
-    async with aclosing(client.as_completed(tasks, max_waiting=10 * STRIDE)) as outcomes:
+    async with aclosing(client.as_completed(tasks, max_waiting=10 * WAITS_A_TURN)) as outcomes:
         step = asyncio.create_task(anext(outcomes))
         await other
         step.cancel()
         await asyncio.wait([step])
-    assert begun[-1] <= 3 * STRIDE
-    assert not client.engine._watches
+    assert begun[-1] <= 3 * WAITS_A_TURN
+    assert not client.engine._tasks
 
 
 async def test_thousands_that_end_at_once_let_others_have_their_turn() -> None:
@@ -700,7 +700,7 @@ async def test_thousands_that_end_at_once_let_others_have_their_turn() -> None:
     turns: list[int] = []
 
     async def bystander() -> None:
-        while len(told) < 3 * AT_A_TIME:
+        while len(told) < 3 * WAITS_A_TURN:
             turns.append(len(told))
             await asyncio.sleep(0)
 
@@ -712,14 +712,14 @@ async def test_thousands_that_end_at_once_let_others_have_their_turn() -> None:
         if not others:
             others.append(asyncio.create_task(bystander()))
 
-    ended = await client.wait_for_tasks(map(str, range(3 * AT_A_TIME)), 10, 1.0, on_outcome=tell)
+    ended = await client.wait_for_tasks(map(str, range(3 * WAITS_A_TURN)), 10, 1.0, on_outcome=tell)
     await others[0]
     assert not any(outcome.ok for outcome in ended.values())
     assert len(set(turns)) >= 2
     assert_rests(client.engine)
 
 
-# Batch
+# Inbox
 
 
 async def test_waits_that_end_as_they_begin_are_handed_out() -> None:
@@ -739,16 +739,16 @@ async def test_waits_that_end_as_they_begin_are_handed_out() -> None:
     assert_rests(client.engine)
 
 
-async def test_a_batch_that_is_empty_can_be_woken() -> None:
-    """`next` returns None, and so it does when it was woken before."""
+async def test_an_inbox_that_is_empty_can_be_woken() -> None:
+    """`next` returns None, and so it does if it was woken before."""
     client = ScriptedStream(Script("running"))
-    batch = Batch(client.engine)
-    batch.wake()
-    assert await batch.next() is None
-    asyncio.get_running_loop().call_later(5, batch.wake)
-    assert await batch.next() is None
-    assert len(batch) == 0
-    await batch.close()
+    inbox = Inbox(client.engine, 60.0)
+    inbox.wake()
+    assert await inbox.next() is None
+    asyncio.get_running_loop().call_later(5, inbox.wake)
+    assert await inbox.next() is None
+    assert not inbox
+    await inbox.close()
 
 
 async def test_a_poll_that_ends_at_the_deadline_is_lost_to_nobody() -> None:
@@ -838,9 +838,9 @@ def _until_it_rests(client: Stream) -> None:
     """Wait until nothing but the question itself runs on the client's loop."""
 
     async def rests() -> None:
-        poller = client._client._here().poller
+        engine = client._client._here().engine
         with anyio.fail_after(5):
-            while poller._watches or len(poller._in_flight):
+            while engine._tasks or len(engine._in_flight):
                 await anyio.sleep(0.01)
 
     client._loop.run(rests)
@@ -848,7 +848,7 @@ def _until_it_rests(client: Stream) -> None:
 
 def test_the_stride_is_what_the_documentation_of_load_assumes() -> None:
     """So many waits take a few milliseconds to begin."""
-    assert STRIDE <= 1000
+    assert WAITS_A_TURN <= 1000
 
 
 # on_update, and what holds polls back

@@ -17,11 +17,11 @@ from scripted import (
     Script,
     ScriptedStream,
     assert_rests,
+    engine_over,
     in_virtual_time,
-    poller,
     tasks_left,
     times,
-    waiter,
+    wait,
 )
 
 from stream_tasks import (
@@ -30,7 +30,9 @@ from stream_tasks import (
     StreamTransportException,
     StreamWaitTimeoutException,
 )
-from stream_tasks._waiting.polling import Waiter, Watch
+from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.inbox import Inbox
+from stream_tasks._engine.tracked import TrackedTask, Wait
 
 pytestmark = pytest.mark.looptime
 
@@ -163,14 +165,14 @@ FIRST = [
 async def test_a_thousand_waiters_cost_no_more_than_a_look_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coming and going, each is asked a few times, and does not ask all the others."""
     asked = 0
-    next_look = Waiter.next_look
+    next_look = Wait.next_look
 
-    def counted(self: Waiter, watch: Watch) -> float:
+    def counted(self: Wait, tracked: TrackedTask) -> float:
         nonlocal asked
         asked += 1
-        return next_look(self, watch)
+        return next_look(self, tracked)
 
-    monkeypatch.setattr(Waiter, "next_look", counted)
+    monkeypatch.setattr(Wait, "next_look", counted)
     client = client_of(Script("running", "running", "completed"))
     async with asyncio.TaskGroup() as group:
         for number in range(1000):
@@ -389,18 +391,15 @@ async def test_a_poll_that_is_being_cancelled_is_nobodys_one_look() -> None:
 async def test_a_poll_that_was_wanted_and_then_not_is_not_sent() -> None:
     """Cancelling between a poll's start and its first step sends nothing, and counts nothing."""
     script = Script("running")
-    engine = poller(script)
-    mine = waiter(engine)
-    engine.start(mine)
+    engine = engine_over(script)
+    terms = engine.terms(as_backoff(1.0), 60.0)
+    inbox = Inbox(engine, terms.timeout)
+    inbox.add(Wait("t", terms, inbox))
     await asyncio.sleep(0)
-    engine._release()
-    watch = engine._watches["t"]
-    assert watch.poll is not None
-    assert not watch.has_begun
-    orphan = engine.leave(mine)
-    assert orphan is watch.poll
-    another = asyncio.create_task(engine.wait(waiter(engine)))
-    await orphan
+    assert len(engine._in_flight) == 1
+    another = asyncio.create_task(wait(engine))
+    await inbox.close()
+    await asyncio.sleep(0)
     assert len(script.polls) == 1
     another.cancel()
     await asyncio.wait([another])

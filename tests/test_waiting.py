@@ -13,12 +13,14 @@ from scripted import (
     Script,
     ScriptedStream,
     Step,
-    poller,
+    assert_rests,
+    engine_over,
     snapshot,
     tasks_left,
     timers_left,
     times,
-    waiter,
+    wait,
+    watch,
 )
 
 from stream_tasks import (
@@ -32,8 +34,11 @@ from stream_tasks import (
     TaskResult,
 )
 from stream_tasks._backoff import as_backoff
-from stream_tasks._waiting.poller import AT_A_TIME
-from stream_tasks._waiting.polling import Look, Waiter
+from stream_tasks._engine.engine import Engine
+from stream_tasks._engine.inbox import Inbox
+from stream_tasks._engine.poll import Look
+from stream_tasks._engine.tracked import Wait
+from stream_tasks._engine.tuning import WAITS_A_TURN
 
 pytestmark = pytest.mark.looptime
 
@@ -43,9 +48,9 @@ UNAVAILABLE = StreamApiException(status_code=503)
 async def test_it_looks_first_and_then_sleeps() -> None:
     """A finished task is returned at once, with one poll."""
     script = Script("completed")
-    engine = poller(script)
+    engine = engine_over(script)
     begun = engine.now()
-    task = await engine.wait(waiter(engine))
+    task = await wait(engine)
     assert task.is_completed
     assert len(script.polls) == 1
     assert engine.now() == begun
@@ -55,24 +60,24 @@ async def test_it_looks_first_and_then_sleeps() -> None:
 async def test_polls_are_the_interval_apart() -> None:
     """The time between two polls is the interval, counted from the answer."""
     script = Script("pending", "running", "running", "completed", latency=0.25)
-    engine = poller(script)
-    await engine.wait(waiter(engine, 2.0))
+    engine = engine_over(script)
+    await wait(engine, 2.0)
     assert script.gaps == [2.25, 2.25, 2.25]
 
 
 async def test_an_interval_of_zero_means_the_floor() -> None:
     """No task is asked for more often than every 50 ms."""
     script = Script("pending", "running", "completed")
-    engine = poller(script)
-    await engine.wait(waiter(engine, 0))
+    engine = engine_over(script)
+    await wait(engine, 0)
     assert script.gaps == [0.05, 0.05]
 
 
 async def test_a_backoff_spaces_polls_out() -> None:
     """Each delay is the factor longer, up to the maximum."""
     script = Script("pending", "running", "running", "running", "completed")
-    engine = poller(script)
-    await engine.wait(waiter(engine, Backoff(1, 5, jitter=0)))
+    engine = engine_over(script)
+    await wait(engine, Backoff(1, 5, jitter=0))
     assert script.gaps == [1, 2, 4, 5]
 
 
@@ -80,10 +85,10 @@ async def test_a_backoff_spaces_polls_out() -> None:
 async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float, polls: int) -> None:
     """A server that says nothing does not hold the caller longer than asked."""
     script = Script(Hang(3600))
-    engine = poller(script)
+    engine = engine_over(script)
     begun = engine.now()
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=timeout))
+        await wait(engine, timeout=timeout)
     assert engine.now() - begun == pytest.approx(timeout, abs=0.05)
     error = info.value
     assert (error.reason, error.task, error.polls) == ("unreachable", None, polls)
@@ -94,10 +99,10 @@ async def test_the_deadline_bounds_a_first_look_that_hangs(timeout: float, polls
 async def test_the_deadline_bounds_a_later_look_that_hangs() -> None:
     """A poll in flight is cancelled at the deadline, and has ended when the wait has."""
     script = Script("running", Hang(3600))
-    engine = poller(script)
+    engine = engine_over(script)
     begun = engine.now()
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=5))
+        await wait(engine, timeout=5)
     assert engine.now() - begun == pytest.approx(5, abs=0.05)
     assert info.value.polls == 2
     assert info.value.task is not None
@@ -110,47 +115,47 @@ async def test_the_deadline_bounds_a_later_look_that_hangs() -> None:
 async def test_a_last_look_is_taken_just_before_the_deadline() -> None:
     """A task that ended a quarter of a second before the deadline is returned."""
     script = Script("running", "completed")
-    engine = poller(script)
+    engine = engine_over(script)
     begun = engine.now()
-    assert (await engine.wait(waiter(engine, 50, 10))).is_completed
+    assert (await wait(engine, 50, 10)).is_completed
     assert 9.75 <= engine.now() - begun < 10
 
 
 async def test_no_look_is_wasted_after_the_last_one() -> None:
     """After the last look the wait just ends."""
     script = Script("running")
-    engine = poller(script)
+    engine = engine_over(script)
     with pytest.raises(StreamWaitTimeoutException, match="still running"):
-        await engine.wait(waiter(engine, 1, 3))
+        await wait(engine, 1, 3)
     assert times(script.polls) == [0, 1, 2, 2.8]
 
 
 async def test_without_a_timeout_it_waits_for_hours() -> None:
     """``timeout=None`` is no deadline."""
     script = Script(*["running"] * 100, "completed")
-    engine = poller(script)
+    engine = engine_over(script)
     begun = engine.now()
-    await engine.wait(waiter(engine, 600, None))
+    await wait(engine, 600, None)
     assert engine.now() - begun == pytest.approx(60_000)
 
 
 async def test_a_timeout_of_zero_is_one_look() -> None:
     """It returns a finished task, and times out on any other."""
-    engine = poller(Script("completed"))
-    assert (await engine.wait(waiter(engine, timeout=0))).is_completed
+    engine = engine_over(Script("completed"))
+    assert (await wait(engine, timeout=0)).is_completed
     script = Script("running")
-    engine = poller(script)
+    engine = engine_over(script)
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=0))
+        await wait(engine, timeout=0)
     assert len(script.polls) == 1
     assert info.value.task is not None
 
 
 async def test_a_timeout_of_zero_says_what_the_one_look_met() -> None:
     """A look that failed is the cause."""
-    engine = poller(Script(UNAVAILABLE))
+    engine = engine_over(Script(UNAVAILABLE))
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=0))
+        await wait(engine, timeout=0)
     assert info.value.__cause__ is UNAVAILABLE
     assert info.value.reason == "unreachable"
 
@@ -176,8 +181,8 @@ CUT_OFF.__cause__ = ssl.SSLEOFError()
 async def test_a_bad_moment_never_ends_a_wait(moment: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """It is retried inside the deadline, with one warning and growing gaps."""
     script = Script("running", *[moment] * 5, "completed")
-    engine = poller(script)
-    assert (await engine.wait(waiter(engine, 0.05))).is_completed
+    engine = engine_over(script)
+    assert (await wait(engine, 0.05)).is_completed
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.event for record in warnings] == ["retrying"]  # type: ignore[attr-defined]
     assert script.gaps[-1] > script.gaps[1]
@@ -186,8 +191,8 @@ async def test_a_bad_moment_never_ends_a_wait(moment: Exception, caplog: pytest.
 async def test_each_trouble_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """When the server has been well in between, the next failure is news again."""
     script = Script(UNAVAILABLE, UNAVAILABLE, "running", UNAVAILABLE, "completed")
-    engine = poller(script)
-    await engine.wait(waiter(engine))
+    engine = engine_over(script)
+    await wait(engine)
     assert len(caplog.records) == 2
 
 
@@ -208,9 +213,9 @@ async def test_what_trying_again_cannot_mend_is_raised_at_once(
 ) -> None:
     """One poll, no warning."""
     script = Script(failure)
-    engine = poller(script)
+    engine = engine_over(script)
     with pytest.raises(type(failure)) as info:
-        await engine.wait(waiter(engine))
+        await wait(engine)
     assert info.value is failure
     assert len(script.polls) == 1
     assert not caplog.records
@@ -220,17 +225,17 @@ async def test_a_404_is_not_final_while_the_task_may_not_be_visible_yet() -> Non
     """Within the grace it is retried."""
     missing = StreamApiException(status_code=404, code=16)
     script = Script(missing, missing, missing, "completed")
-    engine = poller(script)
-    assert (await engine.wait(waiter(engine))).is_completed
+    engine = engine_over(script)
+    assert (await wait(engine)).is_completed
 
 
 async def test_a_404_is_final_after_the_grace() -> None:
     """The grace counts from the wait's start."""
     missing = StreamApiException(status_code=404, code=16)
-    engine = poller(Script(missing), not_found_grace=2.5)
+    engine = engine_over(Script(missing), not_found_grace=2.5)
     begun = engine.now()
     with pytest.raises(StreamApiException) as info:
-        await engine.wait(waiter(engine))
+        await wait(engine)
     assert info.value is missing
     assert 2.5 <= engine.now() - begun < 10
 
@@ -240,15 +245,15 @@ async def test_an_unknown_status_is_unfinished_and_warned_of_once(
 ) -> None:
     """Only ``completed`` and ``failed`` are final."""
     script = Script("archiving", "archiving", "Completed", "completed")
-    engine = poller(script)
-    assert (await engine.wait(waiter(engine))).status == "completed"
+    engine = engine_over(script)
+    assert (await wait(engine)).status == "completed"
     assert [record.status for record in caplog.records] == ["archiving", "Completed"]  # type: ignore[attr-defined]
 
 
 async def test_a_failed_task_is_returned_as_it_is() -> None:
     """What a failed task means is the client's to say."""
-    engine = poller(Script("running", "failed"))
-    assert (await engine.wait(waiter(engine))).is_failed
+    engine = engine_over(Script("running", "failed"))
+    assert (await wait(engine)).is_failed
 
 
 @pytest.mark.parametrize(
@@ -263,9 +268,9 @@ async def test_a_failed_task_is_returned_as_it_is() -> None:
 async def test_a_timeout_says_why(steps: list[str | Exception], reason: str) -> None:
     """The reason, the last snapshot and the last failure are on the exception."""
     script = Script(*steps)
-    engine = poller(script)
+    engine = engine_over(script)
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await engine.wait(waiter(engine, timeout=5))
+        await wait(engine, timeout=5)
     error = info.value
     assert error.reason == reason
     assert error.timeout == 5
@@ -277,8 +282,8 @@ async def test_a_timeout_says_why(steps: list[str | Exception], reason: str) -> 
 async def test_updates_are_the_snapshots_that_differ() -> None:
     """A callback sees each change once, the final one too."""
     seen: list[str] = []
-    engine = poller(Script("pending", "pending", "running", "running", "completed"))
-    await engine.wait(waiter(engine, wants_updates=True), lambda task: seen.append(task.status))
+    engine = engine_over(Script("pending", "pending", "running", "running", "completed"))
+    await wait(engine, on_update=lambda task: seen.append(task.status))
     assert seen == ["pending", "running", "completed"]
 
 
@@ -290,8 +295,8 @@ async def test_a_callback_may_be_a_coroutine_function() -> None:
         await anyio.sleep(10)
         seen.append(task.status)
 
-    engine = poller(Script("pending", "running", "completed"))
-    await engine.wait(waiter(engine, wants_updates=True), on_update)
+    engine = engine_over(Script("pending", "running", "completed"))
+    await wait(engine, on_update=on_update)
     assert seen == ["pending", "running", "completed"]
 
 
@@ -301,33 +306,33 @@ async def test_an_error_in_a_callback_reaches_the_caller() -> None:
     def on_update(task: Task) -> None:
         raise LookupError(task.status)
 
-    engine = poller(Script("running"))
+    engine = engine_over(Script("running"))
     with pytest.raises(LookupError, match="running"):
-        await engine.wait(waiter(engine, wants_updates=True), on_update)
+        await wait(engine, on_update=on_update)
     assert timers_left() == 0
 
 
 async def test_watching_yields_each_new_snapshot_and_ends() -> None:
     """The final snapshot is the last."""
-    engine = poller(Script("pending", "moving", "moving", "failed"))
-    found = [task.status async for task in engine.watch(waiter(engine, wants_updates=True))]
+    engine = engine_over(Script("pending", "moving", "moving", "failed"))
+    found = [task.status async for task in watch(engine)]
     assert found == ["pending", "running", "running", "failed"]
     assert timers_left() == 0
 
 
 async def test_watching_has_the_same_deadline() -> None:
     """It raises when the deadline comes first."""
-    engine = poller(Script("running"))
+    engine = engine_over(Script("running"))
     with pytest.raises(StreamWaitTimeoutException):
-        async for _ in engine.watch(waiter(engine, timeout=5, wants_updates=True)):
+        async for _ in watch(engine, timeout=5):
             pass
 
 
 async def test_a_watch_left_half_way_leaves_nothing() -> None:
     """Closing the iterator ends the polls."""
     script = Script("moving")
-    engine = poller(script)
-    async with aclosing(engine.watch(waiter(engine, wants_updates=True))) as snapshots:
+    engine = engine_over(script)
+    async with aclosing(watch(engine)) as snapshots:
         async for _ in snapshots:
             if len(script.polls) == 3:
                 break
@@ -340,8 +345,8 @@ async def test_a_watch_left_half_way_leaves_nothing() -> None:
 async def test_a_cancelled_wait_leaves_nothing(after: float) -> None:
     """No task, no timer, no poll: at whatever moment, in flight or asleep."""
     script = Script("running", latency=1.0)
-    engine = poller(script)
-    task = asyncio.create_task(engine.wait(waiter(engine)))
+    engine = engine_over(script)
+    task = asyncio.create_task(wait(engine))
     await asyncio.sleep(after)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -357,24 +362,24 @@ async def test_a_cancelled_wait_leaves_nothing(after: float) -> None:
 async def test_the_callers_own_time_limits_pass_untouched() -> None:
     """Around a wait they behave as around a sleep."""
     script = Script("running", Hang(3600))
-    engine = poller(script)
+    engine = engine_over(script)
 
     async def limited() -> None:
         async with asyncio.timeout(5):
-            await engine.wait(waiter(engine))
+            await wait(engine)
 
     with pytest.raises(TimeoutError) as info:
         await limited()
     assert type(info.value) is TimeoutError
     with pytest.raises(TimeoutError) as info:
         with anyio.fail_after(5):
-            await engine.wait(waiter(engine))
+            await wait(engine)
     assert type(info.value) is TimeoutError
     with pytest.raises(TimeoutError) as info:
-        await asyncio.wait_for(engine.wait(waiter(engine)), 5)
+        await asyncio.wait_for(wait(engine), 5)
     assert type(info.value) is TimeoutError
     with anyio.move_on_after(5) as scope:
-        await engine.wait(waiter(engine))
+        await wait(engine)
     assert scope.cancelled_caught
     assert not tasks_left()
     assert timers_left() == 0
@@ -383,57 +388,61 @@ async def test_the_callers_own_time_limits_pass_untouched() -> None:
 async def test_polls_in_flight_stay_below_the_limit() -> None:
     """A hundred waits on ten places are all served."""
     script = Script("running", latency=0.1)
-    engine = poller(script, max_in_flight=10)
+    engine = engine_over(script, max_in_flight=10)
 
-    async def wait(number: int) -> None:
+    async def run(number: int) -> None:
         with suppress(StreamWaitTimeoutException):
-            await engine.wait(waiter(engine, 1, 5, task_id=str(number)))
+            await wait(engine, 1, 5, task_id=str(number))
 
-    await asyncio.gather(*(wait(number) for number in range(100)))
+    await asyncio.gather(*(run(number) for number in range(100)))
     assert script.most_in_flight == 10
     assert {script.ids.count(str(number)) for number in range(100)} <= {3, 4, 5}
 
 
 async def test_closing_ends_the_waits() -> None:
     """The error says which task, and what was last seen."""
-    engine = poller(Script("running"))
-    waits = [asyncio.create_task(engine.wait(waiter(engine))) for _ in range(2)]
+    engine = engine_over(Script("running"))
+    waits = [asyncio.create_task(wait(engine)) for _ in range(2)]
     await asyncio.sleep(0.5)
     engine.close()
-    for wait in waits:
+    for one in waits:
         with pytest.raises(StreamTransportException, match=r"task t .*'running'"):
-            await wait
+            await one
+
+
+def joined(engine: Engine) -> Wait:
+    """A wait for the task ``t`` that has just begun."""
+    terms = engine.terms(as_backoff(1.0), 60.0)
+    inbox = Inbox(engine, terms.timeout)
+    mine = Wait("t", terms, inbox)
+    inbox.add(mine)
+    return mine
 
 
 async def test_a_poll_that_nobody_wants_any_more_is_not_sent() -> None:
     """Leaving between a poll's start and its first step sends nothing."""
     script = Script("running")
-    engine = poller(script)
-    mine = waiter(engine)
-    engine.join(mine)
-    engine._plan(engine._watches["t"])
-    engine._release()
-    orphan = engine.leave(mine)
-    assert orphan is not None
-    await orphan
+    engine = engine_over(script)
+    mine = joined(engine)
+    await asyncio.sleep(0)
+    assert len(engine._in_flight) == 1
+    await mine.inbox.close()
     assert not script.polls
-    assert len(engine._in_flight) == 0
+    assert_rests(engine)
 
 
 async def test_nobody_looks_for_a_wait_that_has_ended_and_not_left_yet() -> None:
     """What was planned for it is dropped when it is due."""
     script = Script("running")
-    engine = poller(script)
-    mine = waiter(engine)
-    watch = engine.join(mine)
-    engine._plan(watch)
-    mine.finish()
-    engine._release()
+    engine = engine_over(script)
+    mine = joined(engine)
+    mine.finish(engine.now())
+    await asyncio.sleep(0)
     assert engine._due.next_due() == math.inf
-    assert not watch.is_polling
-    assert engine.leave(mine) is None
+    assert not len(engine._in_flight)
+    await mine.inbox.close()
     assert not script.polls
-    assert timers_left() == 0
+    assert_rests(engine)
 
 
 @pytest.mark.parametrize("is_watched", [False, True])
@@ -448,15 +457,15 @@ async def test_thousands_of_waits_begin_some_at_a_time(is_watched: bool) -> None
         tasks = [task async for task in client.watch_task(task_id)]
         return TaskResult({}, tasks[-1])
 
-    waits = [asyncio.create_task(wait(str(number))) for number in range(3 * AT_A_TIME)]
+    waits = [asyncio.create_task(wait(str(number))) for number in range(3 * WAITS_A_TURN)]
     await asyncio.sleep(0)
-    assert len(engine._watches) <= AT_A_TIME
+    assert len(engine._tasks) <= WAITS_A_TURN
     waits[-1].cancel()
     ended = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(ended.pop(), asyncio.CancelledError)
     assert all(isinstance(result, TaskResult) for result in ended)
     assert not tasks_left()
-    assert not engine._turns
+    assert not engine.beginnings
 
 
 class Loses:
@@ -487,9 +496,9 @@ async def test_an_answer_that_is_lost_is_asked_for_again(
     number: int, steps: list[str], timeout: float
 ) -> None:
     """However much of the time the lost one took."""
-    engine = poller(Loses(number, *steps))
+    engine = engine_over(Loses(number, *steps))
     begun = engine.now()
-    task = await engine.wait(waiter(engine, 1.0, timeout))
+    task = await wait(engine, 1.0, timeout)
     assert task.is_completed
     assert engine.now() - begun < 30 + len(steps) + 1
     assert timers_left() == 0
@@ -498,8 +507,8 @@ async def test_an_answer_that_is_lost_is_asked_for_again(
 async def test_a_request_that_hung_is_followed_by_looks_as_before() -> None:
     """That it took half a minute does not say that answers do."""
     server = Loses(1, "running", "running", "running", "completed")
-    engine = poller(server)
-    await engine.wait(waiter(engine, 1.0, 100.0))
+    engine = engine_over(server)
+    await wait(engine, 1.0, 100.0)
     assert server.script.gaps == [31.0, 1.0, 1.0]
 
 
@@ -507,8 +516,8 @@ async def test_a_request_that_hung_is_followed_by_looks_as_before() -> None:
 async def test_a_look_that_hangs_leaves_time_for_another(timeout: float, at_most: float) -> None:
     """Though the request may take longer: half of the wait's time, but five seconds at the least."""
     script = Script("running", Hang(3600), "completed")
-    engine = poller(script)
-    task = await engine.wait(waiter(engine, 1.0, timeout))
+    engine = engine_over(script)
+    task = await wait(engine, 1.0, timeout)
     assert task.is_completed
     assert at_most < script.gaps[1] <= at_most + 1.3
 
@@ -516,15 +525,15 @@ async def test_a_look_that_hangs_leaves_time_for_another(timeout: float, at_most
 async def test_a_server_that_is_slow_has_the_time_that_it_takes() -> None:
     """What its last answer took counts, and after a look that was given up, the next one is not."""
     script = Script(Hang(3.0), Hang(9.0), "completed")
-    await (engine := poller(script)).wait(waiter(engine, 1.0, 16.0))
+    await wait(engine_over(script), 1.0, 16.0)
     assert script.polls == times([0.0, 4.0, 13.05])
     script = Script(Hang(3600), Hang(10.0))
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await (engine := poller(script)).wait(waiter(engine, 1.0, 16.0))
+        await wait(engine_over(script), 1.0, 16.0)
     assert info.value.reason == "unreachable"
     script = Script(Hang(3600), Hang(10.0))
     with pytest.raises(StreamWaitTimeoutException) as info:
-        await (engine := poller(script)).wait(waiter(engine, 1.0, 24.0))
+        await wait(engine_over(script), 1.0, 24.0)
     assert info.value.reason == "still_running"
 
 
@@ -532,8 +541,8 @@ async def test_a_server_that_is_slow_has_the_time_that_it_takes() -> None:
 async def test_a_slow_answer_is_not_the_last_one(timeout: float, takes: float) -> None:
     """What a look that began long before the deadline tells is old."""
     script = Script("running", Hang(takes), "completed")
-    engine = poller(script)
-    assert (await engine.wait(waiter(engine, 1.0, timeout))).is_completed
+    engine = engine_over(script)
+    assert (await wait(engine, 1.0, timeout)).is_completed
     assert len(script.polls) == 3
 
 
@@ -549,8 +558,8 @@ async def test_what_ends_just_before_the_deadline_is_seen(latency: float, timeou
         await asyncio.sleep(min(latency, limit))
         return snapshot(status), None
 
-    engine = poller(fetch)
-    assert (await engine.wait(waiter(engine, 1.0, timeout))).is_completed
+    engine = engine_over(fetch)
+    assert (await wait(engine, 1.0, timeout)).is_completed
 
 
 @pytest.mark.parametrize(
@@ -566,20 +575,22 @@ async def test_a_server_that_falls_silent_is_out_of_reach(
     steps: list[Step], timeout: float, reason: str
 ) -> None:
     """Although what it said before was that the task runs."""
-    engine = poller(Script(*steps))
+    engine = engine_over(Script(*steps))
     with pytest.raises(StreamWaitTimeoutException) as caught:
-        await engine.wait(waiter(engine, 1.0, timeout))
+        await wait(engine, 1.0, timeout)
     assert caught.value.reason == reason
     assert caught.value.task is not None
 
 
 async def test_a_wait_ends_once() -> None:
     """What comes after the end changes nothing."""
-    mine = Waiter("t", as_backoff(1.0), 60.0, 0.0)
-    mine.finish(LookupError("first"))
-    mine.finish(LookupError("second"))
+    engine = engine_over(Script("running"))
+    mine = joined(engine)
+    mine.finish(1.0, LookupError("first"))
+    mine.finish(2.0, LookupError("second"))
     with pytest.raises(LookupError, match="first"):
         mine.final()
+    await mine.inbox.close()
 
 
 async def test_who_waits_for_a_turn_is_not_overtaken() -> None:
@@ -601,10 +612,10 @@ async def test_who_waits_for_a_turn_is_not_overtaken() -> None:
 
     waits = [begin("first")]
     await asyncio.sleep(0)
-    engine._begun = AT_A_TIME
+    engine.beginnings._begun = WAITS_A_TURN
     waits.append(begin("queued"))
     gate.set_result(None)
     waits.append(begin("newcomer"))
     await asyncio.gather(*waits)
     assert script.ids == ["first", "queued", "newcomer"]
-    assert not engine._turns
+    assert not engine.beginnings

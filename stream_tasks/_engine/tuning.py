@@ -88,3 +88,61 @@ OUTAGE_AFTER: Final = 5
 
 PROBE_BACKOFF: Final = Backoff(0.25, 2.0, 2.0, 0.5)
 """Seconds between the probes of an outage. Its end is seen within 2 s."""
+
+# Looks at a task
+
+LAST_LOOK: Final = 0.2
+"""Seconds. The last look goes out this long before the deadline, so that its answer comes in time."""
+
+SLOWER: Final = 1.2
+"""Factor. The answer to the last look may take this much longer than the answer before it."""
+
+FRESH: Final = 1.0
+"""Seconds. A snapshot that is at most this old serves a new wait for its first look."""
+
+RETRY_BACKOFF: Final = Backoff(0.25, 10.0, 2.0, 0.5)
+"""Seconds between the tries to look at one task while its looks fail."""
+
+LOOK_TIMEOUT: Final = 5.0
+"""Seconds. A poll has at least this long to be answered before another one is sent in its place."""
+
+SLOWEST: Final = 4
+"""Factor. Where answers come slowly, a poll has this many times what the last answer took."""
+
+# Deadlines
+
+HELD_BACK_AFTER: Final = 0.05
+"""Seconds. A look that is due for longer than this was held back by something: timers are not so late."""
+
+STALLED_AFTER: Final = 1.0
+"""Seconds. At the deadline, a poll that is out for longer than this, and for twice as long as the one before
+it took, has met a server that does not answer."""
+
+LATE: Final = 0.5
+"""Seconds. A deadline noticed later than this was missed while the event loop was blocked or the process was
+stopped: timers are at most some 50 ms late in a loop that is only busy."""
+
+LATE_LOOK: Final = 1.0
+"""Seconds. The limit of the look that follows a deadline noticed late."""
+
+LIMIT_SLACK: Final = 0.002
+"""Seconds. A request may end this much before its limit: uvloop's timers count whole milliseconds."""
+
+# Turns
+
+WAITS_A_TURN: Final = 250
+"""Waits that begin, or end, in one turn of the event loop: about 10 ms of work, after which others have
+their turn."""
+
+GIVE_WAY_INTERVAL: Final = 0.5
+"""Seconds. While no poll is answered, one poll gives its place to another one this often."""
+
+# The queue
+
+MAX_STALE: Final = 1_000
+"""Entries. The queue drops its stale entries when they are more than this, and more than half of it."""
+
+# The log
+
+WARNING_INTERVAL: Final = 1.0
+"""Seconds. Where bad moments and good ones alternate, there is one warning in this time."""

@@ -1,6 +1,5 @@
 """The queue hands out what has been due the longest, and forgets what left it."""
 
-import asyncio
 import math
 from typing import Any
 
@@ -8,9 +7,9 @@ import pytest
 from attrs import define
 from hypothesis import example, given
 from hypothesis import strategies as st
-from scripted import in_virtual_time, timers_left
 
-from stream_tasks._waiting.wakeups import MOST_STALE, Deadlines, DueQueue
+from stream_tasks._engine.due import DueQueue
+from stream_tasks._engine.tuning import MAX_STALE
 
 
 @define(eq=False)
@@ -18,7 +17,6 @@ class Item:
     """Something that waits, and that cannot be compared."""
 
     name: str
-    place: int = 0
 
 
 def names(queue: DueQueue[Item]) -> str:
@@ -120,11 +118,11 @@ def test_what_was_discarded_is_not_kept(queue: DueQueue[Item]) -> None:
     """Waits that are given up hours before their next look do not pile up."""
     staying = Item("s")
     queue.push(staying, 3600.0)
-    for _ in range(10 * MOST_STALE):
+    for _ in range(10 * MAX_STALE):
         item = Item("x")
         queue.push(item, 7200.0)
         queue.discard(item)
-    assert len(queue._heap) <= 2 * MOST_STALE
+    assert len(queue._heap) <= 2 * MAX_STALE
     assert names(queue) == "s"
 
 
@@ -141,7 +139,7 @@ steps = st.lists(
 def test_the_queue_does_what_a_sorted_list_does(most_stale: int, script: list[Step]) -> None:
     """Any order of pushing, moving, discarding and popping gives what the simplest model gives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stream_tasks._waiting.wakeups.MOST_STALE", most_stale)
+        patch.setattr("stream_tasks._engine.due.MAX_STALE", most_stale)
         _play(script)
 
 
@@ -163,51 +161,3 @@ def _play(script: list[Step]) -> None:
         else:
             queue.discard(item)
     assert names(queue) == "".join(entry[2].name for entry in model)
-
-
-# Deadlines
-
-
-@define(eq=False)
-class Told:
-    """What has expired, and when."""
-
-    deadlines: Deadlines[Item]
-    items: list[tuple[str, float]]
-
-    def expire(self, item: Item) -> None:
-        self.items.append((item.name, asyncio.get_running_loop().time()))
-
-
-def test_deadlines_are_told_in_their_order(items: dict[str, Item]) -> None:
-    """With one timer, which is none any more when nothing is left."""
-
-    async def main() -> None:
-        told, begin = Told(Deadlines(), []), asyncio.get_running_loop().time()
-        for name, seconds in (("a", 2.0), ("b", 1.0), ("c", 2.0)):
-            told.deadlines.add(items[name], begin + seconds, told.expire)
-            assert timers_left() == 1
-        await asyncio.sleep(3)
-        assert [(name, at - begin) for name, at in told.items] == [("b", 1.0), ("a", 2.0), ("c", 2.0)]
-        assert timers_left() == 0
-
-    in_virtual_time(main())
-
-
-def test_discarded_deadlines_are_not_told(items: dict[str, Item]) -> None:
-    """Those of the others are; and the timer goes with the last."""
-
-    async def main() -> None:
-        told, begin = Told(Deadlines(), []), asyncio.get_running_loop().time()
-        for name, seconds in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
-            told.deadlines.add(items[name], begin + seconds, told.expire)
-        told.deadlines.discard(items["a"])
-        await asyncio.sleep(2.5)
-        assert told.items == [("b", begin + 2.0)]
-        told.deadlines.discard(items["c"])
-        assert timers_left() == 0
-        told.deadlines.add(items["a"], begin, told.expire)
-        await asyncio.sleep(1)
-        assert told.items == [("b", begin + 2.0), ("a", begin + 2.5)]
-
-    in_virtual_time(main())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from stream_tasks._engine.tuning import WARNING_INTERVAL
 from stream_tasks.exceptions import StreamWaitTimeoutException, one_line
 
 if TYPE_CHECKING:
-    from stream_tasks._waiting.polling import Waiter, Watch
+    from stream_tasks._engine.tracked import TrackedTask, Wait
     from stream_tasks.models import Task
 
 __all__ = ["KNOWN_STATUSES", "WaitLog"]
@@ -17,9 +18,6 @@ logger = logging.getLogger("stream_tasks")
 
 KNOWN_STATUSES: Final = frozenset({"pending", "waiting", "running", "completed", "failed"})
 
-QUIET: Final = 1.0
-"""Where bad moments alternate with good ones, there is one warning in so many seconds."""
-
 
 class WaitLog:
     """The records of one client on one event loop."""
@@ -27,35 +25,37 @@ class WaitLog:
     def __init__(self) -> None:
         self.trouble_since: float | None = None
         self.is_heard = False
-        self._warned_at = -QUIET
+        self._warned_at = -WARNING_INTERVAL
         self._unknown_statuses: set[str] = set()
 
-    def started(self, waiter: Waiter) -> None:
+    def started(self, wait: Wait) -> None:
         """Tell that a wait begins."""
         self.is_heard = logger.isEnabledFor(logging.INFO)
         if self.is_heard:
-            limit = "without a limit" if waiter.timeout is None else f"for at most {waiter.timeout:g} s"
-            extra = {"event": "wait_started", "task_id": waiter.task_id, "timeout": waiter.timeout}
-            logger.info("waiting for task %s %s", one_line(waiter.task_id), limit, extra=extra)
+            limit = (
+                "without a limit" if wait.terms.timeout is None else f"for at most {wait.terms.timeout:g} s"
+            )
+            extra = {"event": "wait_started", "task_id": wait.task_id, "timeout": wait.terms.timeout}
+            logger.info("waiting for task %s %s", one_line(wait.task_id), limit, extra=extra)
 
-    def ended(self, waiter: Waiter, now: float) -> None:
+    def ended(self, wait: Wait, now: float) -> None:
         """Tell how a wait ended."""
         event, how = "wait_finished", "has ended"
-        if not waiter.is_done:
+        if wait.ended_at is None:
             event, how = "wait_cancelled", "was cancelled"
-        elif isinstance(waiter.error, StreamWaitTimeoutException):
+        elif isinstance(wait.error, StreamWaitTimeoutException):
             event, how = "wait_timed_out", "timed out"
         logger.info(
             "the wait for task %s %s",
-            one_line(waiter.task_id),
+            one_line(wait.task_id),
             how,
             extra={
                 "event": event,
-                "task_id": waiter.task_id,
-                "status": None if waiter.task is None else waiter.task.status,
-                "attempt": waiter.polls,
-                "duration": now - waiter.started,
-                **_facts(waiter.error),
+                "task_id": wait.task_id,
+                "status": None if wait.task is None else wait.task.status,
+                "attempt": wait.polls,
+                "duration": now - wait.terms.started,
+                **_facts(wait.error),
             },
         )
 
@@ -83,25 +83,25 @@ class WaitLog:
                 extra={"event": "status_unknown", "task_id": task.task_id, "status": status},
             )
 
-    def failed(self, watch: Watch, failure: Exception, now: float) -> None:
+    def failed(self, tracked: TrackedTask, failure: Exception, now: float) -> None:
         """Tell of a trouble that begins."""
         if self.trouble_since is not None:
             return
         self.trouble_since = now
-        level = logging.WARNING if now - self._warned_at >= QUIET else logging.INFO
+        level = logging.WARNING if now - self._warned_at >= WARNING_INTERVAL else logging.INFO
         if level == logging.WARNING:
             self._warned_at = now
         logger.log(
             level,
             "looking at task %s failed (%s): retrying until it is answered or the wait elapses",
-            one_line(watch.task_id),
+            one_line(tracked.task_id),
             failure,
             extra={
                 "event": "retrying",
-                "task_id": watch.task_id,
-                "status": None if watch.task is None else watch.task.status,
-                "attempt": max((waiter.polls for waiter in watch.waiters), default=0),
-                "delay": max(watch.retry_at - now, 0.0),
+                "task_id": tracked.task_id,
+                "status": None if tracked.task is None else tracked.task.status,
+                "attempt": max((wait.polls for wait in tracked.waits), default=0),
+                "delay": max(tracked.retry_at - now, 0.0),
                 **_facts(failure),
             },
         )

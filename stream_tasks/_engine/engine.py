@@ -1,0 +1,393 @@
+"""The engine: one coroutine for each event loop starts the polls that are due."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+
+from stream_tasks._engine.due import DueQueue
+from stream_tasks._engine.finality import is_not_found
+from stream_tasks._engine.logs import KNOWN_STATUSES, WaitLog
+from stream_tasks._engine.poll import Fetch, InFlight, Look, Poll
+from stream_tasks._engine.tracked import Terms, TrackedTask, Wait
+from stream_tasks._engine.tuning import HELD_BACK_AFTER, LATE, STALLED_AFTER
+from stream_tasks._engine.turns import Beginnings, Endings
+from stream_tasks.exceptions import (
+    TRANSPORT_ERROR_UNKNOWN,
+    StreamApiException,
+    StreamDecodeException,
+    StreamRateLimitException,
+    StreamTransportException,
+    one_line,
+)
+from stream_tasks.models import Obstacle
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from stream_tasks._backoff import Backoff
+    from stream_tasks._engine.pacing import Pacer, Unpaced
+    from stream_tasks.exceptions import WaitReason
+
+__all__ = ["Engine", "Limits"]
+
+_UNAVAILABLE = 503
+_SERVER_ERROR = 500
+
+
+class Limits(NamedTuple):
+    """What a client allows.
+
+    Attributes:
+        max_in_flight: The most polls in flight.
+        request_timeout: The limit of one request, in seconds.
+        not_found_grace: For how long from a wait's start a 404 may mean "not visible yet", in seconds.
+    """
+
+    max_in_flight: int
+    request_timeout: float
+    not_found_grace: float
+
+
+class Engine:
+    """Looks at tasks for everyone who waits, as often as they need and the pacer allows.
+
+    Invariants, between any two steps of the loop:
+
+    - a task that somebody waits for is in `_tasks`, once;
+    - it has a poll in flight, or is in `_due` if one of its waits wants another look;
+    - while anything is in `_due` or in flight by a job of its own, `_run` sleeps in `_alarm`, at the longest
+      until the next thing it has to do.
+
+    Args:
+        fetch: Asks the server for a task.
+        pacer: Makes what decides when the next poll may go out.
+        limits: What the client allows.
+    """
+
+    def __init__(self, fetch: Fetch, pacer: type[Pacer | Unpaced], limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fetch = fetch
+        self._limits = limits
+        self._in_flight = InFlight()
+        self._pacer = pacer(limits.max_in_flight, self._in_flight)
+        self._tasks: dict[str, TrackedTask] = {}
+        self._due: DueQueue[TrackedTask] = DueQueue()
+        self._alarm = Alarm()
+        self._log = WaitLog()
+        self._is_closed = False
+        self.beginnings = Beginnings(self._loop)
+        self.endings = Endings(self._loop)
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
+
+    def terms(self, backoff: Backoff, timeout: float | None) -> Terms:
+        """Return the terms of a call that begins now."""
+        now = self._loop.time()
+        if timeout is None:
+            return Terms(backoff, timeout, now, math.inf)
+        if timeout == 0:
+            # One look, bounded like any request, and so is the wait for its turn.
+            return Terms(backoff, timeout, now, now + self._limits.request_timeout, -math.inf)
+        return Terms(backoff, timeout, now, now + timeout)
+
+    async def _run(self) -> None:
+        """Start the polls that are due, from the first wait that has to be planned to the last one.
+
+        Each time round:
+
+        1. A poll whose answer seems to be lost, since later polls were answered, is given up.
+        2. What is due goes out, the longest due first, as the pacer allows.
+        3. If something is due and only polls that hang are in its way, one of them gives way.
+        4. Sleep until one of these can happen next. Joins and answers that change when end the sleep.
+        """
+        while True:
+            now = self._loop.time()
+            while self._in_flight.lost_at() <= now:
+                self._in_flight.give_up(now, is_lost=True)
+            while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
+                self._send(self._due.pop(), now)
+            if self._due.next_due() <= now and self._free_at(now) <= now:
+                self._in_flight.give_up(now, is_lost=False)
+            await self._alarm.sleep(now, self._next_event(now))
+
+    def _next_event(self, now: float) -> float:
+        """Return when `_run` has something to do next."""
+        at = self._due.next_due()
+        if at < math.inf:
+            at = max(at, self._free_at(now))
+        return min(at, self._in_flight.lost_at())
+
+    def _free_at(self, now: float) -> float:
+        """Return when the next poll can go out, be it in place of one that hangs."""
+        at = self._pacer.next_at(now)
+        return self._in_flight.gives_way_at() if at == math.inf else at
+
+    def _send(self, tracked: TrackedTask, now: float) -> None:
+        """Send a poll for a task that was due, unless whoever wanted it so early has left."""
+        due = tracked.next_look()
+        if due > now:
+            self._plan(tracked, due)
+            return
+        poll = self._begin(tracked, now)
+        job = self.make(poll)
+        try:
+            # Without `context=`, which not every task factory takes.
+            poll.made_by(tracked.context.run(self._loop.create_task, job))
+        except Exception as exc:  # noqa: BLE001 - a task factory's failure belongs to those who wait
+            job.close()
+            self._ended(poll, exc)
+
+    def _begin(self, tracked: TrackedTask, now: float, callers_limit: float = math.inf) -> Poll:
+        poll = tracked.begin_poll(now, self._limits.request_timeout, callers_limit)
+        self._in_flight.add(poll)
+        self._pacer.sent(poll)
+        return poll
+
+    async def make(self, poll: Poll) -> None:
+        """Make a poll, and tell everyone who waits what it brought."""
+        answer: Look | Exception | None = None
+        try:
+            answer = await poll.answer(self._fetch)
+        finally:
+            self._ended(poll, answer)
+
+    def _ended(self, poll: Poll, answer: Look | Exception | None) -> None:
+        """Take in what a poll brought, and plan the next look."""
+        now = self._loop.time()
+        tracked = poll.tracked
+        self._in_flight.remove(poll)
+        tracked.end_poll()
+        self.beginnings.answered()
+        try:
+            self._take_in(poll, answer, now)
+        finally:
+            # Also if a handler or a filter of the log raises.
+            if tracked.waits:
+                self._plan(tracked, tracked.next_look())
+            elif self._tasks.get(tracked.task_id) is tracked:
+                self._forget(tracked)
+            self._wake(now)
+
+    def _take_in(self, poll: Poll, answer: Look | Exception | None, now: float) -> None:
+        tracked = poll.tracked
+        if answer is None:
+            self._pacer.dropped(poll, now)
+        elif poll.was_cut(answer, now):
+            self._pacer.dropped(poll, now)
+            for wait in list(tracked.waits):
+                if wait.terms.deadline <= now and not self._is_missed(tracked, wait, now):
+                    wait.time_out(now, self._what_held_back(tracked, wait, now))
+        elif isinstance(answer, Exception):
+            if poll.is_given_up:
+                # That others hang, too, is seen by how long they are out.
+                self._pacer.dropped(poll, now)
+            else:
+                _note_failure(self._pacer, poll, answer, now)
+            tracked.observe(answer, now, poll.sent_at, self._limits.not_found_grace)
+            if not is_not_found(answer) and any(wait.ended_at is None for wait in tracked.waits):
+                # Otherwise nobody is going to look again, or the task is not visible yet.
+                self._log.failed(tracked, answer, now)
+        else:
+            task, quota = answer
+            self._in_flight.answered(poll, now)
+            self._pacer.answered(poll, now, quota)
+            if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
+                self._log.answered(task, now)
+            tracked.observe(task, now, poll.sent_at, self._limits.not_found_grace)
+
+    def join(self, wait: Wait, *, makes_first_look: bool = False) -> Poll | None:
+        """Let `wait` have a part in the looks at its task, and plan one if it wants it earlier.
+
+        Returns:
+            The task's first poll, begun and counted, if the caller makes it itself and may do so at once.
+        """
+        now = self._loop.time()
+        self._log.started(wait)
+        tracked = self._tasks.get(wait.task_id)
+        if tracked is None:
+            tracked = self._tasks[wait.task_id] = TrackedTask(wait.task_id, wait.inbox.context)
+        tracked.join(wait, now)
+        if self._is_closed:
+            self._end_closed(wait)
+        if wait.ended_at is not None or tracked.poll is not None:
+            return None
+        due = self._due.due(tracked)
+        if makes_first_look and due == math.inf and tracked.looked_at is None:
+            if self._pacer.next_at(now) <= now < self._due.next_due():
+                limit = wait.terms.deadline - now if wait.terms.timeout else math.inf
+                return self._begin(tracked, now, limit)
+        wanted = wait.next_look(tracked)
+        if wanted < due:
+            self._plan(tracked, wanted)
+            self._wake(now)
+        return None
+
+    def leave(self, wait: Wait) -> list[asyncio.Task[None]]:
+        """Look no more for `wait`.
+
+        Returns:
+            What this leaves without an owner and has to unwind: a cancelled poll, the engine's coroutine.
+        """
+        tracked = self._tasks[wait.task_id]
+        tracked.leave(wait)
+        if self._log.is_heard:
+            self._log.ended(wait, self._loop.time())
+        if tracked.waits:
+            # If nobody else wants the next look so early, that is seen when it is due.
+            return []
+        self._due.discard(tracked)
+        poll = tracked.poll
+        orphans = [] if poll is None else [poll.withdraw()]
+        if poll is None or not poll.has_begun:
+            orphans.append(self._forget(tracked))
+        # Otherwise whoever comes before this poll has ended finds it, and does not begin another one.
+        return [orphan for orphan in orphans if orphan is not None]
+
+    def expire(self, wait: Wait, moment: float) -> bool:
+        """End a wait whose deadline has come, or let it have one more look if that was noticed late.
+
+        Args:
+            wait: The wait, which need not have joined.
+            moment: When the deadline was noticed. A burst of deadlines is judged by one moment: while
+                thousands are told, nothing else is heard.
+
+        Returns:
+            Whether the wait goes on for one more look.
+        """
+        now = self._loop.time()
+        tracked = self._tasks.get(wait.task_id)
+        if self._is_missed(tracked, wait, moment):
+            wait.extend(now)
+            if tracked is not None and tracked.poll is None:
+                self._plan(tracked, now)
+                self._wake(now)
+            return True
+        wait.time_out(now, self._what_held_back(tracked, wait, moment))
+        return False
+
+    def _is_missed(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> bool:
+        """Whether a deadline was noticed late and the last look was missed: the loop was blocked over it."""
+        deadline = wait.terms.deadline
+        if moment - deadline <= LATE or wait.terms.one_look_from is not None or self._is_closed:
+            return False
+        return tracked is None or tracked.looked_at is None or tracked.looked_at < deadline - LATE
+
+    def _what_held_back(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> WaitReason | None:
+        """Return what held back the looks for a wait at its deadline, None if nothing did."""
+        if tracked is None:
+            return self._pacer.obstacle(moment, since=wait.terms.started)
+        due = self._due.due(tracked)
+        if due < moment - HELD_BACK_AFTER:
+            return self._pacer.obstacle(moment, since=due)
+        poll = tracked.poll
+        if poll is not None and moment - poll.sent_at > max(STALLED_AFTER, 2 * tracked.took):
+            return "unreachable"
+        return None
+
+    def obstacle(self) -> Obstacle | None:
+        """Return what holds polls back, if anything does."""
+        now = self._loop.time()
+        reason = self._pacer.obstacle(now) if self._tasks else None
+        due, free = self._due.next_due(), self._pacer.next_at(now)
+        if reason is None or (reason == "rate_limited" and due > free):
+            return None
+        at = max(due, free)
+        # Infinity: a poll is out already.
+        return Obstacle(reason, max(at - now, 0.0) if at < math.inf else 0.0)
+
+    def close(self) -> None:
+        """End all waits with an error, those that have not had their turn as they join."""
+        self._is_closed = True
+        for tracked in list(self._tasks.values()):
+            for wait in list(tracked.waits):
+                self._end_closed(wait)
+
+    def _end_closed(self, wait: Wait) -> None:
+        seen = f"last status {one_line(wait.task.status)!r}" if wait.task else "never seen"
+        message = f"the client was closed while it waited for task {one_line(wait.task_id)} ({seen})"
+        wait.finish(self._loop.time(), StreamTransportException(TRANSPORT_ERROR_UNKNOWN, message))
+
+    def _plan(self, tracked: TrackedTask, due: float) -> None:
+        if due < math.inf:
+            self._due.push(tracked, due)
+
+    def _wake(self, now: float) -> None:
+        """Let `_run` see that there is something to do earlier than it knew; begin it if it is not there."""
+        if self._alarm.is_running:
+            if self._alarm.until > now and self._alarm.until > self._next_event(now):
+                self._alarm.ring()
+        elif self._due or self._in_flight.lost_at() < math.inf:
+            self._alarm.start(self._run())
+
+    def _forget(self, tracked: TrackedTask) -> asyncio.Task[None] | None:
+        """Drop a task that nobody waits for; after the last one, end `_run` and return what has to unwind."""
+        del self._tasks[tracked.task_id]
+        return None if self._tasks else self._alarm.stop()
+
+
+class Alarm:
+    """Where the engine's coroutine sleeps: until a time, unless it is woken earlier.
+
+    Invariants: there is one coroutine at a time. `until` is when its sleep ends, minus infinity while it is
+    awake or about to wake.
+    """
+
+    __slots__ = ("_event", "_runner", "until")
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Task[None] | None = None
+        self._event: anyio.Event | None = None
+        self.until = -math.inf
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the coroutine has been started and has not ended."""
+        return self._runner is not None and not self._runner.done()
+
+    def start(self, run: Coroutine[Any, Any, None]) -> None:
+        """Start the coroutine, without the context variables of the call that happens to be first."""
+        self._runner = Context().run(asyncio.get_running_loop().create_task, run)
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Cancel the coroutine; return what has to unwind."""
+        runner, self._runner, self.until = self._runner, None, -math.inf
+        if runner is not None:
+            runner.cancel()
+        return runner
+
+    async def sleep(self, now: float, until: float) -> None:
+        """Sleep until a time of the loop, or until `ring`."""
+        self._event, self.until = anyio.Event(), until
+        with anyio.move_on_after(until - now):
+            await self._event.wait()
+        self.until = -math.inf
+
+    def ring(self) -> None:
+        """End the sleep."""
+        self.until = -math.inf
+        if self._event is not None:
+            self._event.set()
+
+
+def _note_failure(pacer: Pacer | Unpaced, poll: Poll, failure: Exception, now: float) -> None:
+    """Tell the pacer what a failure says about the server, rather than about the task."""
+    if isinstance(failure, StreamApiException):
+        retry_after = failure.hold
+        is_too_often = isinstance(failure, StreamRateLimitException)
+        if is_too_often or (failure.status_code == _UNAVAILABLE and retry_after is not None):
+            pacer.refused(poll, now, failure.rate_limit, retry_after, is_too_often=is_too_often)
+        elif failure.status_code < _SERVER_ERROR:
+            pacer.answered(poll, now, failure.rate_limit)
+        else:
+            pacer.failed(poll, now)
+    elif isinstance(failure, StreamDecodeException) and failure.path is not None:
+        pacer.answered(poll, now, None)
+    else:
+        pacer.failed(poll, now)

@@ -1,0 +1,332 @@
+"""How a caller receives what happens to its waits, within its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections import deque
+from contextvars import copy_context
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from stream_tasks._engine.tracked import Wait
+from stream_tasks._engine.tuning import WAITS_A_TURN
+from stream_tasks.models import Task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+
+    from stream_tasks._engine.engine import Engine
+    from stream_tasks._engine.tracked import Terms
+
+    OnUpdate = Callable[[Task], object]
+
+Event = Task | Wait
+
+__all__ = ["Inbox", "follow", "tell", "unwound", "wait_for_end"]
+
+
+class Inbox:
+    """What happens to the waits of one call, in order: new snapshots, and waits that have ended.
+
+    All its waits have one time-out, so that the first one that was added is the first one to elapse.
+
+    Invariants: `_waits` holds the waits whose end has not been handed out, `_late` those of them that have one
+    more look since their deadline was noticed late. Until its end is handed out, a wait stays with its task, so
+    that others who ask for the same task find what was seen.
+
+    Args:
+        engine: What looks at the tasks.
+        timeout: The time-out of the waits, in seconds.
+        wants_updates: Whether new snapshots are events.
+    """
+
+    __slots__ = (
+        "_elapsed_at",
+        "_engine",
+        "_events",
+        "_handed_out",
+        "_late",
+        "_news",
+        "_orphans",
+        "_scope",
+        "_waits",
+        "context",
+        "timeout",
+        "wants_updates",
+    )
+
+    def __init__(self, engine: Engine, timeout: float | None, *, wants_updates: bool = False) -> None:
+        self._engine = engine
+        self.timeout = timeout
+        self.wants_updates = wants_updates
+        self.context = copy_context()
+        self._waits: dict[Wait, None] = {}
+        self._late: dict[Wait, None] = {}
+        self._events: deque[Event | None] = deque()
+        self._news: asyncio.Future[None] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._elapsed_at: float | None = None
+        self._orphans: list[asyncio.Task[None]] = []
+        self._handed_out = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to come: an end that has not been handed out."""
+        return bool(self._waits or self._late or self._events)
+
+    @property
+    def deadline(self) -> float:
+        """When the first wait elapses, infinity if none does."""
+        deadline = math.inf
+        for waits in (self._waits, self._late):
+            for wait in waits:
+                deadline = min(deadline, wait.terms.deadline)
+                break
+        return deadline
+
+    async def begin(self, wait: Wait, moment: float) -> None:
+        """Begin the only wait of this inbox.
+
+        Where the first look may go out at once, the caller's own asyncio task makes it. For a task that has
+        ended by then, as most have, that saves a task, a scope and two turns of the loop: a tenth of the time.
+        The deadline bounds this look as its request's limit.
+
+        Args:
+            wait: The wait.
+            moment: When its turn came, or its deadline.
+        """
+        if moment >= wait.terms.deadline and not self._engine.expire(wait, moment):
+            return
+        self._waits[wait] = None
+        poll = self._engine.join(wait, makes_first_look=True)
+        if poll is not None:
+            await self._engine.make(poll)
+
+    def add(self, wait: Wait) -> None:
+        """Begin one of many waits."""
+        if not self._waits and self._news is not None:
+            self.wake()  # `next` is asleep without a deadline
+        self._waits[wait] = None
+        self._engine.join(wait)
+
+    def put(self, event: Event | None) -> None:
+        """Take in what happened; an ended wait need not have been added."""
+        self._events.append(event)
+        self._stir()
+
+    def wake(self) -> None:
+        """Let `next` return, with None if nothing has happened."""
+        self.put(None)
+
+    async def next(self) -> Event | None:
+        """Sleep until something happens, or until the deadline; then waits end, one with each call.
+
+        Returns:
+            A new snapshot, or a wait that has ended, which is let go by then; None after `wake`.
+        """
+        if not self._events and self._elapsed_at is None:
+            self._engine.endings.add(self)
+            try:
+                with anyio.fail_after(self.remaining()) as self._scope:
+                    await self._arrival()
+            except TimeoutError:
+                self.elapse(self._engine.now())
+                self._engine.endings.elapse(self.timeout, self._engine.now())
+            finally:
+                self._engine.endings.discard(self)
+                self._scope = None
+        return await self.take()
+
+    async def take(self) -> Event | None:
+        """Return the next event as `next` does, but sleep without a deadline.
+
+        What many waits come to is handed out some at a time, so that others have their turns in between.
+        """
+        if not self._events and self._elapsed_at is None:
+            await self._arrival()
+        while not self._events and self._elapsed_at is not None:
+            self._end_next(self._elapsed_at)
+        event = self._events.popleft() if self._events else None
+        if isinstance(event, Wait):
+            self._let_go(event)
+            self._handed_out += 1
+            if self._handed_out % WAITS_A_TURN == 0:
+                await anyio.lowlevel.checkpoint()
+        return event
+
+    async def take_or_begin(self, waits: Iterator[Wait]) -> Event | None:
+        """Return the next event; while there is none, begin more waits, and give others their turn.
+
+        Returns:
+            As for `take`; also None if all waits have begun, and their ends have been handed out.
+        """
+        while not self._events:
+            some = list(islice(waits, WAITS_A_TURN))
+            if not some:
+                return await self.take() if self else None
+            for wait in some:
+                self.add(wait)
+            await anyio.lowlevel.checkpoint()
+        return await self.take()
+
+    def remaining(self) -> float | None:
+        """Return the seconds until the deadline, None if there is none."""
+        deadline = self.deadline
+        return None if deadline == math.inf else deadline - self._engine.now()
+
+    def elapse(self, moment: float) -> None:
+        """Let the waits end whose deadline has come by then."""
+        self._elapsed_at = moment
+        self._stir()
+
+    def call_off(self) -> None:
+        """Take the deadline from `next`, as somebody else calls `elapse` when it is this inbox's turn."""
+        if self._scope is not None:
+            self._scope.deadline = math.inf
+
+    async def close(self) -> None:
+        """Let go of all waits; nothing of them is left when this returns."""
+        for waits in (self._waits, self._late):
+            while waits:
+                self._leave(waits.popitem()[0])
+        if self._orphans:
+            await unwound(self._orphans)
+
+    async def _arrival(self) -> None:
+        self._news = asyncio.get_running_loop().create_future()
+        try:
+            await self._news
+        finally:
+            self._news = None
+
+    def _stir(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _end_next(self, moment: float) -> None:
+        """End the first wait whose deadline has come by then, unless it has one more look."""
+        for waits in (self._waits, self._late):
+            wait = next(iter(waits), None)
+            if wait is not None and wait.terms.deadline <= moment:
+                if self._engine.expire(wait, moment):
+                    del waits[wait]
+                    self._late[wait] = None
+                return
+        self._elapsed_at = None
+
+    def _let_go(self, wait: Wait) -> None:
+        for waits in (self._waits, self._late):
+            if wait in waits:
+                del waits[wait]
+                self._leave(wait)
+
+    def _leave(self, wait: Wait) -> None:
+        self._orphans += self._engine.leave(wait)
+
+
+async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: OnUpdate | None = None) -> Task:
+    """Wait for a task's end.
+
+    Returns:
+        The final snapshot.
+
+    Raises:
+        StreamWaitTimeoutException: The deadline came first.
+        StreamException: A poll failed for good.
+    """
+    turn = engine.beginnings.turn(terms.deadline)
+    moment = terms.started if turn is None else await turn
+    inbox = Inbox(engine, terms.timeout, wants_updates=on_update is not None)
+    wait = Wait(task_id, terms, inbox)
+    try:
+        await inbox.begin(wait, moment)
+        while (event := await inbox.next()) is not wait:
+            if isinstance(event, Task) and engine.now() < wait.terms.deadline:
+                await tell(on_update, event, wait.terms.deadline)
+    finally:
+        await inbox.close()
+    return wait.final()
+
+
+async def follow(engine: Engine, task_id: str, terms: Terms) -> AsyncGenerator[Task]:
+    """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
+    turn = engine.beginnings.turn(terms.deadline)
+    moment = terms.started if turn is None else await turn
+    inbox = Inbox(engine, terms.timeout, wants_updates=True)
+    wait = Wait(task_id, terms, inbox)
+    try:
+        await inbox.begin(wait, moment)
+        while (event := await inbox.next()) is not wait:
+            if isinstance(event, Task):
+                yield event
+    finally:
+        await inbox.close()
+    wait.final()
+
+
+async def wait_for_all(
+    engine: Engine,
+    inbox: Inbox,
+    waits: Iterator[Wait],
+    deadline: float,
+    on_end: Callable[[Wait], Awaitable[object] | None],
+    on_update: OnUpdate | None = None,
+) -> None:
+    """Begin many waits some at a time, and pass on what happens to them until all have ended.
+
+    The whole call has one deadline. It cuts `on_update`, but not what `on_end` returns.
+
+    Args:
+        engine: What looks at the tasks.
+        inbox: What the waits tell.
+        waits: The waits, which are made as they begin.
+        deadline: When the call ends, on the loop's clock.
+        on_end: Called with each wait that has ended; what it returns is awaited.
+        on_update: Called with each new snapshot.
+    """
+    is_over = False
+    while not is_over:
+        pending = None
+        try:
+            with anyio.fail_after(None if deadline == math.inf else deadline - engine.now()) as scope:
+                while pending is None and not is_over:
+                    event = await inbox.take_or_begin(waits)
+                    if isinstance(event, Wait):
+                        pending = on_end(event)
+                    elif event is not None:
+                        await tell(on_update, event)
+                    else:
+                        is_over = not inbox
+        except TimeoutError:
+            if not scope.cancelled_caught:
+                raise  # somebody else's, out of a callback
+            break
+        if pending is not None:
+            await pending
+    moment = engine.now()
+    inbox.elapse(moment)
+    while inbox or (wait := next(waits, None)) is not None:
+        if not inbox and (deadline > moment or engine.expire(wait, moment)):
+            inbox.add(wait)
+        event = await inbox.next()
+        if isinstance(event, Wait) and (pending := on_end(event)) is not None:
+            await pending
+
+
+async def tell(callback: Callable[[Any], object] | None, news: Any, until: float = math.inf) -> None:
+    """Call back, and await what that returns, at most until a time of the loop."""
+    if callback is not None:
+        pending = callback(news)
+        if inspect.isawaitable(pending):
+            with anyio.CancelScope(deadline=until):
+                await pending
+
+
+async def unwound(cancelled: Sequence[asyncio.Task[None]]) -> None:
+    """Return when cancelled asyncio tasks have ended: what was for one call alone ends with it."""
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait(cancelled)

@@ -1,1 +1,0 @@
-"""Waiting: one task, many tasks, and how often the server is asked."""
