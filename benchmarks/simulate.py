@@ -1,10 +1,10 @@
 """A million tasks on virtual time: what becomes of a quota that cannot bear what everybody would like to ask.
 
 Tasks arrive evenly, at a rate at which the quota bears a handful of polls for each. Three ways of waiting
-are set against the same server: ``ours`` is the real engine of stream_tasks (`Batch`, `Poller`, `Pacer`,
-`Waiter`) with a fetch that needs no network; ``fixed`` asks for each task at a fixed interval; ``backoff``
-lets the interval of each task grow. The latter two try again at their next turn when they are refused, and
-ask so much more that they are run for fewer tasks.
+are set against the same server: ``ours`` is the real engine of stream_tasks with a fetch that needs no
+network; ``fixed`` asks for each task at a fixed interval; ``backoff`` lets the interval of each task grow.
+The latter two try again at their next turn when they are refused, and ask so much more that they are run for
+fewer tasks.
 
 Where there are four clients, three of them wait for a third of the tasks each, and the fourth is a stranger
 who spends the same quota at random moments, whatever it is told.
@@ -33,11 +33,10 @@ from server import Quota
 
 from stream_tasks import RateLimit, StreamRateLimitException, Task
 from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.engine import Engine, Limits
+from stream_tasks._engine.inbox import Inbox
 from stream_tasks._engine.pacing import Pacer
-from stream_tasks._engine.poll import InFlight
-from stream_tasks._waiting.many import Batch
-from stream_tasks._waiting.poller import Poller
-from stream_tasks._waiting.polling import Look, Waiter, Watch
+from stream_tasks._engine.tracked import Wait
 
 POLLS_PER_SECOND = 50
 LIMIT = 60 * POLLS_PER_SECOND  # a minute; Stream allows a thirtieth of it in one second
@@ -135,7 +134,7 @@ Client = Callable[[World, range], Coroutine[Any, Any, None]]
 async def ours(world: World, numbers: range) -> None:
     """Wait for tasks with the engine of stream_tasks."""
 
-    async def fetch(task_id: str, limit: float) -> Look:
+    async def fetch(task_id: str, limit: float) -> tuple[Task, RateLimit]:
         del limit
         accepted, done = world.ask(task_id)
         quota = world.rate_limit()
@@ -146,21 +145,20 @@ async def ours(world: World, numbers: range) -> None:
 
     async def notice() -> None:
         while True:
-            waiter = await batch.next()
-            if waiter is not None:
-                world.note(waiter.task_id)
+            event = await inbox.next()
+            if isinstance(event, Wait):
+                world.note(event.task_id)
 
     done_task = Task("task", "completed", MOMENT, MOMENT)
     running_task = Task("task", "running", MOMENT, MOMENT)
     backoff = as_backoff(INTERVAL)
-    in_flight: InFlight[Watch] = InFlight()
-    pacer = Pacer(CONNECTIONS, in_flight)
-    batch = Batch(Poller(fetch, pacer, in_flight, not_found_grace=5.0, request_timeout=30.0))
+    engine = Engine(fetch, Pacer, Limits(CONNECTIONS, 30.0, 5.0))
+    inbox = Inbox(engine, None)
     noticing = asyncio.create_task(notice())
     for number in numbers:
         await asyncio.sleep(number / ARRIVALS - world.loop.time())
         world.begin(str(number))
-        batch.add(Waiter(str(number), backoff, None, world.loop.time()))
+        inbox.add(Wait(str(number), engine.terms(backoff, None), inbox))
         if noticing.done():
             noticing.result()
 

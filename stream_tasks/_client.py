@@ -526,7 +526,7 @@ class AsyncStream:
 
         try:
             waits = (Wait(task_id, terms, inbox) for task_id in list(waiting))
-            await wait_for_all(engine, inbox, waits, terms.deadline, end, on_update)
+            await wait_for_all(inbox, waits, terms.deadline, end, on_update)
         finally:
             await inbox.close()
         if at_once:
@@ -647,9 +647,11 @@ class AsyncStream:
             pulling.result()
         finally:
             pulling.cancel()
-            await unwound([pulling])
-            _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
-            await inbox.close()
+            try:
+                await unwound([pulling])
+                _ = pulling.cancelled() or pulling.exception()  # else asyncio would say that nobody looked
+            finally:
+                await inbox.close()  # also if the caller is cancelled a second time
 
     def start_in_batches(
         self,

@@ -133,8 +133,8 @@ async def test_each_waiter_keeps_its_own_pace() -> None:
     await asyncio.sleep(20)
     growing = asyncio.create_task(client.wait_for_task("t", Backoff(1, 4, jitter=0), None))
     await asyncio.sleep(20)
-    for wait in (steady, growing):
-        wait.cancel()
+    for one in (steady, growing):
+        one.cancel()
     await asyncio.wait([steady, growing])
     assert times(script.polls) == [0, 7, 14, 20, 21, 23, 27, 31, 35, 39]
     assert_rests(client.engine)
@@ -434,8 +434,8 @@ async def test_a_wait_that_joins_in_time_of_trouble_does_not_hurry_the_polls() -
         await asyncio.sleep(2)
     polls = len(script.polls)
     assert polls <= 20
-    for wait in waits:
-        wait.cancel()
+    for one in waits:
+        one.cancel()
     await asyncio.wait(waits)
     assert_rests(client.engine)
 

@@ -17,9 +17,9 @@ T = TypeVar("T")
 class DueQueue(Generic[T]):
     """Items ordered by when they are due; equally due ones by when they came.
 
-    Invariant: `_entries` holds the one valid entry of each item that is in the queue. The heap holds these and
-    stale ones, which moved or discarded items have left. A stale entry is dropped when it comes to the top,
-    or together with the others when they are too many.
+    Invariant: `_entries` holds the one valid entry of each item that is in the queue. The heap holds these
+    and stale ones, which moved or discarded items have left. A stale entry is dropped when it comes to the
+    top, or together with the others when they are too many.
     """
 
     __slots__ = ("_entries", "_heap", "_numbers")

@@ -14,7 +14,7 @@ from stream_tasks._engine.finality import is_not_found
 from stream_tasks._engine.logs import KNOWN_STATUSES, WaitLog
 from stream_tasks._engine.poll import Fetch, InFlight, Look, Poll
 from stream_tasks._engine.tracked import Terms, TrackedTask, Wait
-from stream_tasks._engine.tuning import HELD_BACK_AFTER, LATE, STALLED_AFTER
+from stream_tasks._engine.tuning import HELD_BACK_AFTER, LATE, STALLED_AFTER, WAKE_SLACK
 from stream_tasks._engine.turns import Beginnings, Endings
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_UNKNOWN,
@@ -163,6 +163,7 @@ class Engine:
         now = self._loop.time()
         tracked = poll.tracked
         self._in_flight.remove(poll)
+        poll.end()
         tracked.end_poll()
         self.beginnings.answered()
         try:
@@ -219,10 +220,10 @@ class Engine:
         if wait.ended_at is not None or tracked.poll is not None:
             return None
         due = self._due.due(tracked)
-        if makes_first_look and due == math.inf and tracked.looked_at is None:
-            if self._pacer.next_at(now) <= now < self._due.next_due():
-                limit = wait.terms.deadline - now if wait.terms.timeout else math.inf
-                return self._begin(tracked, now, limit)
+        is_first = makes_first_look and due == math.inf and tracked.looked_at is None
+        if is_first and self._pacer.next_at(now) <= now < self._due.next_due():
+            limit = wait.terms.deadline - now if wait.terms.timeout else math.inf
+            return self._begin(tracked, now, limit)
         wanted = wait.next_look(tracked)
         if wanted < due:
             self._plan(tracked, wanted)
@@ -321,7 +322,8 @@ class Engine:
     def _wake(self, now: float) -> None:
         """Let `_run` see that there is something to do earlier than it knew; begin it if it is not there."""
         if self._alarm.is_running:
-            if self._alarm.until > now and self._alarm.until > self._next_event(now):
+            until = self._alarm.until - WAKE_SLACK
+            if until > now and until > self._next_event(now):
                 self._alarm.ring()
         elif self._due or self._in_flight.lost_at() < math.inf:
             self._alarm.start(self._run())
@@ -364,7 +366,9 @@ class Alarm:
 
     async def sleep(self, now: float, until: float) -> None:
         """Sleep until a time of the loop, or until `ring`."""
-        self._event, self.until = anyio.Event(), until
+        if self._event is None or self._event.is_set():
+            self._event = anyio.Event()
+        self.until = until
         with anyio.move_on_after(until - now):
             await self._event.wait()
         self.until = -math.inf

@@ -35,9 +35,9 @@ class Inbox:
 
     All its waits have one time-out, so that the first one that was added is the first one to elapse.
 
-    Invariants: `_waits` holds the waits whose end has not been handed out, `_late` those of them that have one
-    more look since their deadline was noticed late. Until its end is handed out, a wait stays with its task, so
-    that others who ask for the same task find what was seen.
+    Invariants: `_waits` holds the waits whose end has not been handed out, `_late` those of them that have
+    one more look since their deadline was noticed late. Until its end is handed out, a wait stays with its
+    task, so that others who ask for the same task find what was seen.
 
     Args:
         engine: What looks at the tasks.
@@ -91,9 +91,9 @@ class Inbox:
     async def begin(self, wait: Wait, moment: float) -> None:
         """Begin the only wait of this inbox.
 
-        Where the first look may go out at once, the caller's own asyncio task makes it. For a task that has
-        ended by then, as most have, that saves a task, a scope and two turns of the loop: a tenth of the time.
-        The deadline bounds this look as its request's limit.
+        If the first look may go out at once, the caller's own asyncio task makes it. For a task that has
+        ended by then, as many have, that saves an asyncio task, a scope and two turns of the loop: a tenth
+        of the time. The deadline bounds this look as its request's limit.
 
         Args:
             wait: The wait.
@@ -106,8 +106,10 @@ class Inbox:
         if poll is not None:
             await self._engine.make(poll)
 
-    def add(self, wait: Wait) -> None:
-        """Begin one of many waits."""
+    def add(self, wait: Wait, moment: float = -math.inf) -> None:
+        """Begin one of many waits, unless its deadline has come at this moment."""
+        if moment >= wait.terms.deadline and not self._engine.expire(wait, moment):
+            return
         if not self._waits and self._news is not None:
             self.wake()  # `next` is asleep without a deadline
         self._waits[wait] = None
@@ -269,7 +271,6 @@ async def follow(engine: Engine, task_id: str, terms: Terms) -> AsyncGenerator[T
 
 
 async def wait_for_all(
-    engine: Engine,
     inbox: Inbox,
     waits: Iterator[Wait],
     deadline: float,
@@ -281,18 +282,19 @@ async def wait_for_all(
     The whole call has one deadline. It cuts `on_update`, but not what `on_end` returns.
 
     Args:
-        engine: What looks at the tasks.
         inbox: What the waits tell.
         waits: The waits, which are made as they begin.
         deadline: When the call ends, on the loop's clock.
         on_end: Called with each wait that has ended; what it returns is awaited.
         on_update: Called with each new snapshot.
     """
+    now = asyncio.get_running_loop().time
     is_over = False
     while not is_over:
         pending = None
+        scope: anyio.CancelScope | None = None
         try:
-            with anyio.fail_after(None if deadline == math.inf else deadline - engine.now()) as scope:
+            with anyio.fail_after(None if deadline == math.inf else deadline - now()) as scope:
                 while pending is None and not is_over:
                     event = await inbox.take_or_begin(waits)
                     if isinstance(event, Wait):
@@ -302,16 +304,25 @@ async def wait_for_all(
                     else:
                         is_over = not inbox
         except TimeoutError:
-            if not scope.cancelled_caught:
-                raise  # somebody else's, out of a callback
-            break
+            if scope is None or not scope.cancelled_caught:
+                raise  # out of a callback
+            await _run_out(inbox, waits, now(), on_end)
+            return
         if pending is not None:
             await pending
-    moment = engine.now()
+
+
+async def _run_out(
+    inbox: Inbox, waits: Iterator[Wait], moment: float, on_end: Callable[[Wait], Awaitable[object] | None]
+) -> None:
+    """End what is left after the deadline, one wait after another, those that have not begun, too."""
     inbox.elapse(moment)
-    while inbox or (wait := next(waits, None)) is not None:
-        if not inbox and (deadline > moment or engine.expire(wait, moment)):
-            inbox.add(wait)
+    while True:
+        if not inbox:
+            wait = next(waits, None)
+            if wait is None:
+                return
+            inbox.add(wait, moment)
         event = await inbox.next()
         if isinstance(event, Wait) and (pending := on_end(event)) is not None:
             await pending

@@ -76,6 +76,10 @@ class Poll:
         """Note the asyncio task that makes this poll."""
         self.job = job
 
+    def end(self) -> None:
+        """Let go of the job: a failure's traceback keeps this poll as long as somebody has the failure."""
+        self.job = None
+
     async def answer(self, fetch: Fetch) -> Look | Exception | None:
         """Ask the server; return what came, be it an exception, or None if nobody wants it any more."""
         self.has_begun = True

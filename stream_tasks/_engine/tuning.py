@@ -137,6 +137,9 @@ their turn."""
 GIVE_WAY_INTERVAL: Final = 0.5
 """Seconds. While no poll is answered, one poll gives its place to another one this often."""
 
+WAKE_SLACK: Final = 0.002
+"""Seconds. The engine's sleep is not cut short for less: to wake it costs about as much as half a poll."""
+
 # The queue
 
 MAX_STALE: Final = 1_000

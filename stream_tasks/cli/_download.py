@@ -15,10 +15,10 @@ from aiohttp import ClientResponse, ClientSession, http_exceptions
 from yarl import URL
 
 from stream_tasks._backoff import Backoff
+from stream_tasks._engine.finality import is_passing
 from stream_tasks._http import protocol
 from stream_tasks._http.transport import error_type
 from stream_tasks._version import __version__
-from stream_tasks._engine.finality import is_passing
 from stream_tasks.cli._output import printable
 from stream_tasks.exceptions import TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED
 
