@@ -240,6 +240,56 @@ def answer_until(pacer: Asker, now: float, end: float, most: int = 100_000) -> l
     return sent
 
 
+def test_the_poll_that_ended_is_the_one_that_is_named() -> None:
+    """Of two polls in flight, the older one may be answered last; it counts as silent by its own age."""
+    pacer = Asker(2)
+    old, young = pacer.sent(0.0), pacer.sent(1.0)
+    pacer.answered(1.5, None, young)
+    pacer.sent(1.5)
+    assert pacer.obstacle(SILENT_AFTER) == "unreachable"
+    pacer.answered(SILENT_AFTER, None, old)
+    assert pacer.obstacle(SILENT_AFTER) is None
+
+
+def test_each_failed_probe_counts_although_an_older_poll_hangs() -> None:
+    """Probes get further apart with each of them."""
+    pacer = new()
+    polls = [pacer.sent(0.0) for _ in range(OUTAGE_AFTER + 1)]
+    for poll in polls[1:]:
+        pacer.failed(0.1, poll)
+    now, gaps = 0.1, []
+    for _ in range(4):
+        at = pacer.next_at(now)
+        gaps.append(at - now)
+        now = at
+        pacer.failed(now, pacer.sent(now))
+    assert 0.125 <= gaps[0] <= 0.25
+    assert 0.25 <= gaps[1] <= 0.5
+    assert 0.5 <= gaps[2] <= 1.0
+    assert 1.0 <= gaps[3] <= 2.0
+
+
+def test_a_late_answer_to_a_poll_from_before_a_refusal_says_nothing_about_it() -> None:
+    """It may arrive after the hold."""
+    pacer = new()
+    late, refused = pacer.sent(0.0), pacer.sent(0.0)
+    pacer.refused(0.1, None, 1.0, refused)
+    now = pacer.next_at(0.1)
+    pacer.answered(now, None, late)
+    assert pacer.obstacle(now) == "rate_limited"
+    assert fill(pacer, now) == 1
+
+
+@pytest.mark.parametrize("asks", ["next_at", "obstacle"])
+def test_asking_what_would_be_later_changes_nothing(asks: str) -> None:
+    """The window's end stays where it was told."""
+    asked, left_alone = (new(known=quota(600, 0, 5.0)) for _ in range(2))
+    getattr(asked, asks)(50.0)
+    moments = [0.0, 3.0, 6.0, 7.0, 60.0]
+    assert [asked.next_at(now) for now in moments] == [left_alone.next_at(now) for now in moments]
+    assert asked.next_at(0.0) == pytest.approx(6.0)
+
+
 def test_a_poll_that_was_given_up_frees_its_place_and_says_nothing() -> None:
     """It is no answer and no failure."""
     pacer = Asker(PLACES)
