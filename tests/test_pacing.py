@@ -62,7 +62,7 @@ class Asker:
     """
 
     def __init__(self, places: int, kind: type[Pacer | Unpaced] = Pacer) -> None:
-        self.polls: InFlight[Poll] = InFlight()
+        self.polls: Any = InFlight()
         self.pacer: Any = kind(places, self.polls)
 
     @property
