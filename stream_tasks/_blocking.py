@@ -6,10 +6,10 @@ import contextlib
 import functools
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_tasks, settings_of
 from stream_tasks._batches import batched_operation, check_items
@@ -18,7 +18,7 @@ from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
-from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome, TaskResult
+from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome
 
 if TYPE_CHECKING:
     import ssl
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import aiohttp
 
     from stream_tasks._backoff import Backoff
+    from stream_tasks._results import R, T
 
 __all__ = ["Stream"]
 
 P = ParamSpec("P")
-T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
@@ -171,102 +171,17 @@ class Stream:
 
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)
-
-    @overload
-    def start_task(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        result_type: None = None,
-    ) -> StartedTask[TaskResult]: ...
-
-    @overload
-    def start_task(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        result_type: type[T],
-    ) -> StartedTask[T]: ...
-
-    def start_task(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        result_type: type[Any] | None = None,
-    ) -> StartedTask[Any]:
-        """Start an operation that this client has no method for.
-
-        Args:
-            method: The HTTP method.
-            path: The path, as for `request`.
-            json: The body.
-            params: Query parameters.
-            result_type: What waiting for the task returns, `TaskResult` without it.
-
-        Returns:
-            The started task.
-
-        Raises:
-            TypeError: An argument has a wrong type.
-            ValueError: The method or the path is none.
-            StreamException: The request failed.
-        """
-        start = functools.partial(
-            self._client.start_task, method, path, json=json, params=params, result_type=result_type
-        )
-        return self._loop.run(start)
-
-    @overload
-    def wait_for_task(
-        self,
-        task: StartedTask[T],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: None = None,
-        on_update: OnUpdate | None = None,
-    ) -> T: ...
-
-    @overload
-    def wait_for_task(
-        self,
-        task: str,
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: None = None,
-        on_update: OnUpdate | None = None,
-    ) -> TaskResult: ...
-
-    @overload
-    def wait_for_task(
-        self,
-        task: str | StartedTask[Any],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: type[T],
-        on_update: OnUpdate | None = None,
-    ) -> T: ...
+    start_task = _blocking(AsyncStream.start_task)
 
     def wait_for_task(
         self,
-        task: str | StartedTask[Any],
+        task: str | StartedTask[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
-        result_type: type[Any] | None = None,
+        result_type: type[R] | None = None,
         on_update: OnUpdate | None = None,
-    ) -> Any:
+    ) -> R:
         """Wait until a task has ended.
 
         Passing trouble, such as a 429, a 503 or a reset, is waited out.
@@ -326,48 +241,15 @@ class Stream:
 
         return self._iterate(self._loop.run(begin), process=os.getpid())
 
-    @overload
     def wait_for_tasks(
         self,
-        tasks: Iterable[StartedTask[T]],
+        tasks: Iterable[str | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
         on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[T]]: ...
-
-    @overload
-    def wait_for_tasks(
-        self,
-        tasks: Iterable[str],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[TaskResult]]: ...
-
-    @overload
-    def wait_for_tasks(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[Any]]: ...
-
-    def wait_for_tasks(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[Any]]:
+    ) -> dict[str, TaskOutcome[T]]:
         """Wait until all of many tasks have ended; nothing about one of them is raised.
 
         The callbacks are called in this thread, and may call the client.
@@ -397,48 +279,15 @@ class Stream:
         )
         return self._loop.run(wait, calls)
 
-    @overload
     def as_completed(
         self,
-        tasks: Iterable[StartedTask[T]],
+        tasks: Iterable[str | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
         on_update: OnUpdate | None = None,
-    ) -> Iterator[TaskOutcome[T]]: ...
-
-    @overload
-    def as_completed(
-        self,
-        tasks: Iterable[str],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> Iterator[TaskOutcome[TaskResult]]: ...
-
-    @overload
-    def as_completed(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> Iterator[TaskOutcome[Any]]: ...
-
-    def as_completed(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> Iterator[TaskOutcome[Any]]:
+    ) -> Iterator[TaskOutcome[T]]:
         """Wait for many tasks: an iterator over their outcomes, in the order of completion.
 
         Leaving the loop stops all other waits. `tasks` is pulled and `on_update` is called in this

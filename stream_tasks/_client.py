@@ -26,7 +26,6 @@ from typing import (
     Self,
     TypeVar,
     cast,
-    overload,
 )
 
 import aiohttp
@@ -55,7 +54,7 @@ from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._operations import check_count
-from stream_tasks._results import outcome_at_once, outcome_of, result_at_once, result_of
+from stream_tasks._results import R, T, outcome_at_once, outcome_of, result_at_once, result_of
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
@@ -67,7 +66,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStream"]
 
 P = ParamSpec("P")
-T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
@@ -262,7 +260,6 @@ class AsyncStream:
         operation = _operations.custom(method, path, TaskResult, json, params)
         return await self._send(operation)
 
-    @overload
     async def start_task(
         self,
         method: str,
@@ -270,29 +267,8 @@ class AsyncStream:
         *,
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
-        result_type: None = None,
-    ) -> StartedTask[TaskResult]: ...
-
-    @overload
-    async def start_task(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        result_type: type[T],
-    ) -> StartedTask[T]: ...
-
-    async def start_task(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-        result_type: type[Any] | None = None,
-    ) -> StartedTask[Any]:
+        result_type: type[T] | None = None,
+    ) -> StartedTask[T]:
         """Start an operation that this client has no method for.
 
         Args:
@@ -332,48 +308,15 @@ class AsyncStream:
         protocol.check_status(status, headers, body)
         return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
 
-    @overload
     async def wait_for_task(
         self,
-        task: StartedTask[T],
+        task: str | StartedTask[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
-        result_type: None = None,
+        result_type: type[R] | None = None,
         on_update: OnUpdate | None = None,
-    ) -> T: ...
-
-    @overload
-    async def wait_for_task(
-        self,
-        task: str,
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: None = None,
-        on_update: OnUpdate | None = None,
-    ) -> TaskResult: ...
-
-    @overload
-    async def wait_for_task(
-        self,
-        task: str | StartedTask[Any],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: type[T],
-        on_update: OnUpdate | None = None,
-    ) -> T: ...
-
-    async def wait_for_task(
-        self,
-        task: str | StartedTask[Any],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        result_type: type[Any] | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> Any:
+    ) -> R:
         """Wait until a task has ended.
 
         Passing trouble, such as a 429, a 503 or a reset, is waited out.
@@ -399,12 +342,13 @@ class AsyncStream:
         """
         engine = self._here().engine
         terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
-        task_id, kind = resolve(task, result_type)
+        task_id, found = resolve(task, result_type)
+        kind = cast("type[R]", found)
         if on_update is not None:
             check_callback("on_update", on_update)
         if task_id is None:
-            started = cast("StartedTask[Any]", task)
-            return started.result if result_type is None else result_at_once(started.data, kind)
+            started = cast("StartedTask[R]", task)
+            return cast("R", started.result) if result_type is None else result_at_once(started.data, kind)
         return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update), kind)
 
     def watch_task(
@@ -437,48 +381,15 @@ class AsyncStream:
         engine = self._here().engine
         return follow(engine, task_id, engine.terms(backoff, timeout))
 
-    @overload
     async def wait_for_tasks(
         self,
-        tasks: Iterable[StartedTask[T]],
+        tasks: Iterable[str | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
         on_outcome: OnOutcome | None = None,
         on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[T]]: ...
-
-    @overload
-    async def wait_for_tasks(
-        self,
-        tasks: Iterable[str],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[TaskResult]]: ...
-
-    @overload
-    async def wait_for_tasks(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[Any]]: ...
-
-    async def wait_for_tasks(
-        self,
-        tasks: Iterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        on_outcome: OnOutcome | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[Any]]:
+    ) -> dict[str, TaskOutcome[T]]:
         """Wait until all of many tasks have ended; nothing about one of them is raised.
 
         Args:
@@ -531,50 +442,17 @@ class AsyncStream:
             await inbox.close()
         if at_once:
             outcomes = {_key(place, waiting): outcome for place, outcome in outcomes.items()}
-        return cast("dict[str, TaskOutcome[Any]]", outcomes)
+        return cast("dict[str, TaskOutcome[T]]", outcomes)
 
-    @overload
     def as_completed(
         self,
-        tasks: Iterable[StartedTask[T]] | AsyncIterable[StartedTask[T]],
+        tasks: Iterable[str | StartedTask[T]] | AsyncIterable[str | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
         on_update: OnUpdate | None = None,
-    ) -> AsyncGenerator[TaskOutcome[T]]: ...
-
-    @overload
-    def as_completed(
-        self,
-        tasks: Iterable[str] | AsyncIterable[str],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> AsyncGenerator[TaskOutcome[TaskResult]]: ...
-
-    @overload
-    def as_completed(
-        self,
-        tasks: Iterable[str | StartedTask[Any]] | AsyncIterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> AsyncGenerator[TaskOutcome[Any]]: ...
-
-    def as_completed(
-        self,
-        tasks: Iterable[str | StartedTask[Any]] | AsyncIterable[str | StartedTask[Any]],
-        poll_interval: float | Backoff = 1.0,
-        timeout: float | None = 60.0,
-        *,
-        max_waiting: int | None = None,
-        on_update: OnUpdate | None = None,
-    ) -> AsyncGenerator[TaskOutcome[Any]]:
+    ) -> AsyncGenerator[TaskOutcome[T]]:
         """Wait for many tasks: an async iterator over their outcomes, in the order of completion.
 
         Leaving the loop stops all other waits.

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any
 
 from stream_tasks import _json
 from stream_tasks.exceptions import StreamTaskException
 from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
 
+if sys.version_info >= (3, 13):
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar  # aiohttp depends on it and has imported it
+
 if TYPE_CHECKING:
     from stream_tasks._engine.tracked import Wait
 
-__all__ = ["decode_result", "outcome_at_once", "outcome_of", "result_at_once", "result_of"]
+__all__ = ["R", "T", "decode_result", "outcome_at_once", "outcome_of", "result_at_once", "result_of"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=TaskResult)
+"""What a task results in: a `TaskResult` if all that is known of the task is its id."""
+
+R = TypeVar("R", default=T)
+"""What a wait returns: `T`, unless the caller gives a `result_type`."""
 
 
 def outcome_of(wait: Wait, kind: type[T]) -> TaskOutcome[T]:

@@ -351,9 +351,9 @@ def test_updates_of_many_tasks_run_in_the_callers_thread(
     here = threading.current_thread()
     assert told == [("running", here), ("completed", here), ("completed", here)]
     with pytest.raises(TypeError, match="on_update must be callable, not int"):
-        blocking.wait_for_tasks(["u"], on_update=5)  # type: ignore[call-overload]
+        blocking.wait_for_tasks(["u"], on_update=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="on_update must be callable, not int"):
-        blocking.as_completed(["u"], on_update=5)  # type: ignore[call-overload]
+        blocking.as_completed(["u"], on_update=5)  # type: ignore[arg-type]
 
 
 def test_outcomes_come_as_they_are_completed(threaded_server: FakeStream, blocking: Stream) -> None:

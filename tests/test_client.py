@@ -1067,8 +1067,10 @@ async def test_many_tasks_have_an_outcome_each(
     async def note_later(outcome: TaskOutcome[Any]) -> None:
         told.append(outcome.task_id)
 
+    odd = StartedTask("odd", {}, ExportUsersResult)
+    tasks: list[str | StartedTask[Any]] = ["good", at_once, "bad", odd, "never", "good", "odd"]
     outcomes = await client.wait_for_tasks(
-        ["good", at_once, "bad", StartedTask("odd", {}, ExportUsersResult), "never", "good", "odd"],
+        tasks,
         0.05,
         0.3,
         on_outcome=note_later if is_async else lambda outcome: told.append(outcome.task_id),
@@ -1326,11 +1328,11 @@ async def test_what_cannot_be_called_or_decoded_to_is_refused_before_any_request
 ) -> None:
     """The parameter is named."""
     with pytest.raises(TypeError, match="on_update must be callable, not int"):
-        await client.wait_for_task("t", on_update=5)  # type: ignore[call-overload]
+        await client.wait_for_task("t", on_update=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="on_outcome must be callable, not int"):
-        await client.wait_for_tasks(["t"], on_outcome=5)  # type: ignore[call-overload]
+        await client.wait_for_tasks(["t"], on_outcome=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="result_type must be a class, not 'x'"):
-        await client.wait_for_task("t", result_type="x")  # type: ignore[call-overload]
+        await client.wait_for_task("t", result_type="x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="result_type must be a class, not 5"):
-        await client.start_task("POST", "/x", result_type=5)  # type: ignore[call-overload]
+        await client.start_task("POST", "/x", result_type=5)  # type: ignore[arg-type]
     assert not server.requests

@@ -1,6 +1,7 @@
 """Under a virtual clock nobody waits, and everything else is as it would be."""
 
 import asyncio
+import functools
 import os
 import socket
 import sys
@@ -291,7 +292,8 @@ async def test_clients_outlive_the_clock(fake_stream: FakeStream, monkeypatch: p
                 times.append(loop.time())
                 with VirtualClock() as clock:
                     await client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
-                    await asyncio.to_thread(blocking.wait_for_task, fake_stream.add_task(after=90), 1, HOUR)
+                    wait = functools.partial(blocking.wait_for_task, fake_stream.add_task(after=90), 1, HOUR)
+                    await asyncio.to_thread(wait)
                     assert clock.elapsed == pytest.approx(180, abs=2)
                 assert repr(clock).endswith(" s, stopped>")
                 times.append(loop.time())

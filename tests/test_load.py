@@ -60,7 +60,7 @@ async def test_waits_by_the_thousand_open_few_connections(server: FakeStream, wa
 
         observer = asyncio.create_task(observe())
         if way == "wait_for_task":
-            results = await asyncio.gather(*map(client.wait_for_task, ids))
+            results = await asyncio.gather(*(client.wait_for_task(task_id) for task_id in ids))
             assert len(results) == count
         else:
             outcomes = await client.wait_for_tasks(ids)

@@ -94,8 +94,8 @@ async def test_every_task_gets_an_outcome_whatever_becomes_of_the_others() -> No
 async def test_a_result_that_does_not_fit_is_that_tasks_own_trouble() -> None:
     """A typed result that cannot be decoded is an outcome, like any other error."""
     client = ScriptedStream(Script("completed"))
-    started = StartedTask("a", {}, ExportUsersResult)
-    outcomes = await client.wait_for_tasks([started, "b"])
+    tasks: list[str | StartedTask[Any]] = [StartedTask("a", {}, ExportUsersResult), "b"]
+    outcomes = await client.wait_for_tasks(tasks)
     assert isinstance(outcomes["a"].exception(), StreamDecodeException)
     assert outcomes["b"].ok
     assert_rests(client.engine)
@@ -141,7 +141,8 @@ async def test_outcomes_stand_in_the_order_of_the_input_duplicates_once() -> Non
     server = ByTime(lambda task_id: {"a": 3, "b": 1, "c": 2}[task_id])
     client = ScriptedStream(server)
     typed = StartedTask("c", {}, dict)
-    outcomes = await client.wait_for_tasks(["a", AT_ONCE, "c", "b", "a", typed, "c"])
+    tasks: list[str | StartedTask[Any]] = ["a", AT_ONCE, "c", "b", "a", typed, "c"]
+    outcomes = await client.wait_for_tasks(tasks)
     assert list(outcomes) == ["a", "#2", "c", "b"]
     assert outcomes["#2"].result() == {"ok": 1}
     assert (outcomes["#2"].task_id, outcomes["#2"].polls) == (None, 0)
@@ -361,7 +362,8 @@ async def test_operations_are_typed_and_those_done_at_once_come_at_once() -> Non
     """An operation that needs no waiting needs no request."""
     server = ByTime(seconds)
     client = ScriptedStream(server)
-    outcomes = [o async for o in client.as_completed(["2", AT_ONCE, StartedTask("1", {}, dict)])]
+    tasks: list[str | StartedTask[Any]] = ["2", AT_ONCE, StartedTask("1", {}, dict)]
+    outcomes = [o async for o in client.as_completed(tasks)]
     assert ids(outcomes) == [None, "1", "2"]
     assert [type(outcome.result()) for outcome in outcomes] == [TaskResult, dict, TaskResult]
     assert_rests(client.engine)
@@ -826,7 +828,7 @@ def test_an_error_of_a_blocking_source_reaches_the_caller() -> None:
         with pytest.raises(LookupError, match="no more"):
             list(client.as_completed(Broken(task_id, error=LookupError("no more")), 0.05))
         with pytest.raises(TypeError, match="must be a task id"):
-            list(client.as_completed([task_id, 7], 0.05))  # type: ignore[arg-type]
+            list(client.as_completed([task_id, 7], 0.05))  # type: ignore[list-item]
         _until_it_rests(client)
 
 

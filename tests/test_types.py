@@ -1,6 +1,6 @@
-"""What type checkers make of the public API; checked by mypy, and run for what it asserts."""
+"""What mypy and pyright make of the public API; `nox -s typing` runs both, and pytest what it asserts."""
 
-from typing import TYPE_CHECKING, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 import attrs
 
@@ -11,10 +11,15 @@ from stream_tasks import (
     ExportUsersResult,
     StartedTask,
     Stream,
+    StreamResponse,
+    Task,
     TaskOutcome,
     TaskResult,
 )
 from stream_tasks.testing import FakeStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
 
 
 @attrs.frozen
@@ -32,32 +37,63 @@ async def test_what_a_wait_returns_follows_from_what_it_waits_for(
     started = await client.export_users(["jane"])
     assert_type(started, StartedTask[ExportUsersResult])
     assert_type(await client.wait_for_task(started), ExportUsersResult)
+    assert_type(await client.wait_for_task(started, result_type=Mine), Mine)
     task_id = str(started.task_id)
     assert_type(await client.wait_for_task(task_id), TaskResult)
+    assert_type(await client.wait_for_task(task_id, 5, 600), TaskResult)
     assert_type(await client.wait_for_task(task_id, result_type=Mine), Mine)
+    assert_type(await client.wait_for_task(task_id, result_type=dict[str, str]), dict[str, str])
     assert_type(await client.wait_for_tasks([started]), dict[str, TaskOutcome[ExportUsersResult]])
+    assert_type(await client.wait_for_tasks([task_id]), dict[str, TaskOutcome[TaskResult]])
+    mixed: list[str | StartedTask[Any]] = [task_id, started]
+    assert_type(await client.wait_for_tasks(mixed), dict[str, TaskOutcome[Any]])
     async for outcome in client.as_completed([task_id]):
         assert_type(outcome.result(), TaskResult)
+    async for typed in client.as_completed([started]):
+        assert_type(typed.result(), ExportUsersResult)
+    async for snapshot in client.watch_task(started):
+        assert_type(snapshot, Task)
     async for deleting in client.start_in_batches(client.delete_users, ["jane"], user="hard"):
         assert_type(deleting, StartedTask[DeleteUsersResult])
     exports = client.start_in_batches(client.export_channels, [{"cid": "messaging:a"}], format="csv")
     assert_type([task async for task in exports], list[StartedTask[ExportChannelsResult]])
-    custom = await client.start_task("POST", "/export/users", json={"user_ids": ["joe"]}, result_type=Mine)
+    body = {"user_ids": ["joe"]}
+    custom = await client.start_task("POST", "/export/users", json=body, result_type=Mine)
     assert_type(custom, StartedTask[Mine])
+    assert_type(await client.start_task("POST", "/export/users", json=body), StartedTask[TaskResult])
     assert (await client.wait_for_task(custom)).url
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-    def blocking(client: Stream, started: StartedTask[ExportUsersResult]) -> None:
+    async def other(client: AsyncStream, started: AsyncGenerator[StartedTask[ExportUsersResult]]) -> None:
+        """Other calls of the asynchronous client."""
+        assert_type(await client.get_task("id"), StreamResponse[Task])
+        assert_type(await client.request("GET", "/app"), StreamResponse[dict[str, Any]])
+        assert_type(client.as_completed(started), AsyncGenerator[TaskOutcome[ExportUsersResult]])
+        await client.wait_for_task(5)  # type: ignore[arg-type]
+        await client.wait_for_tasks("id", on_outcome=5)  # type: ignore[arg-type]
+        await client.delete_users([5])  # type: ignore[list-item]
+        await client.delete_users(["jane"], user="harder")  # type: ignore[arg-type]
+        await client.delete_users(["jane"], hard=True)  # type: ignore[call-arg]
+
+    def blocking(client: Stream, started: StartedTask[ExportUsersResult], anything: StartedTask[Any]) -> None:
         """The blocking client has the same types."""
+        assert_type(client.get_task("id"), StreamResponse[Task])
+        assert_type(client.request("GET", "/app"), StreamResponse[dict[str, Any]])
         assert_type(client.export_users(["jane"]), StartedTask[ExportUsersResult])
         assert_type(client.wait_for_task(started), ExportUsersResult)
+        assert_type(client.wait_for_task(started, result_type=Mine), Mine)
+        assert_type(client.wait_for_task(anything), Any)
         assert_type(client.wait_for_task("id", 5, 600), TaskResult)
+        assert_type(client.wait_for_task("id", result_type=Mine), Mine)
         assert_type(client.wait_for_tasks(["id"]), dict[str, TaskOutcome[TaskResult]])
+        assert_type(client.as_completed(["id"]), Iterator[TaskOutcome[TaskResult]])
         for outcome in client.as_completed([started]):
             assert_type(outcome.result(), ExportUsersResult)
+        assert_type(client.watch_task("id"), Iterator[Task])
+        assert_type(client.start_task("POST", "/things"), StartedTask[TaskResult])
+        assert_type(client.start_task("POST", "/things", result_type=Mine), StartedTask[Mine])
         starting = client.start_in_batches(client.export_users, ["jane"])
         assert_type(starting, Iterator[StartedTask[ExportUsersResult]])
         assert_type(client.wait_for_tasks(starting), dict[str, TaskOutcome[ExportUsersResult]])
