@@ -5,44 +5,15 @@ from __future__ import annotations
 import functools
 import math
 import random
-from numbers import Real
-from typing import Any
 
 from attrs import field, frozen
 
-__all__ = ["FLOOR", "Backoff", "as_backoff", "check_seconds"]
+from stream_tasks._arguments import check_number, check_seconds
+
+__all__ = ["FLOOR", "Backoff", "as_backoff"]
 
 FLOOR = 0.05
 """No task is asked for more often than this, in seconds."""
-
-
-def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
-    """Return `value` as seconds, or say what is wrong with the parameter `name`.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative, NaN or infinite, or zero where that is not allowed.
-    """
-    if type(value) is float and 0 < value < math.inf:
-        return value
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        seconds = math.inf
-    if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
-        allowed = "greater than 0" if positive else "0 or more"
-        raise ValueError(f"{name} must be a finite number of seconds, {allowed}, not {value!r}")
-    return seconds
-
-
-def _check_number(name: str, value: Any, least: float, most: float, allowed: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    number: Any = value
-    if not least <= number <= most or number == math.inf:
-        raise ValueError(f"{name} must be a finite number, {allowed}, not {value!r}")
 
 
 @frozen
@@ -71,8 +42,8 @@ class Backoff:
         check_seconds("maximum", self.maximum)
         if self.maximum < self.initial:
             raise ValueError(f"maximum must be at least initial ({self.initial!r}), not {self.maximum!r}")
-        _check_number("factor", self.factor, 1, math.inf, "1 or more")
-        _check_number("jitter", self.jitter, 0, 1, "between 0 and 1")
+        check_number("factor", self.factor, 1, math.inf, "1 or more")
+        check_number("jitter", self.jitter, 0, 1, "between 0 and 1")
 
     @property
     def interval(self) -> float | None:

@@ -34,7 +34,7 @@ from stream_tasks.exceptions import (
 if TYPE_CHECKING:
     from stream_tasks.models import StartedTask
 
-__all__ = ["batched_operation", "check_items", "start_batches"]
+__all__ = ["batched_operation", "start_batches"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -65,23 +65,13 @@ def batched_operation(client: object, operation: Any) -> str:
     """Return the name of a method of this client that takes a batch of items.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not one of them.
     """
     name = getattr(operation, "__name__", "")
     if getattr(operation, "__self__", None) is not client or name not in MOST_ITEMS:
         allowed = ", ".join(MOST_ITEMS)
         raise TypeError(f"operation must be one of this client's methods {allowed}, not {operation!r}")
     return str(name)
-
-
-def check_items(items: Any, *kinds: type) -> None:
-    """Check that `items` is one of these kinds of iterable.
-
-    Raises:
-        TypeError: It is none, or a single item.
-    """
-    if isinstance(items, str | bytes | dict) or not isinstance(items, kinds):
-        raise TypeError(f"items must be a list or another iterable, not {type(items).__name__}")
 
 
 async def start_batches(

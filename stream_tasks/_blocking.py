@@ -11,8 +11,8 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_tasks, settings_of
-from stream_tasks._batches import batched_operation, check_items
+from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_items, check_tasks, settings_of
+from stream_tasks._batches import batched_operation
 from stream_tasks._client import AsyncStream
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
@@ -22,11 +22,12 @@ from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome
 
 if TYPE_CHECKING:
     import ssl
+    from uuid import UUID
 
     import aiohttp
 
     from stream_tasks._backoff import Backoff
-    from stream_tasks._results import R, T
+    from stream_tasks.models import R, T
 
 __all__ = ["Stream"]
 
@@ -175,7 +176,7 @@ class Stream:
 
     def wait_for_task(
         self,
-        task: str | StartedTask[T],
+        task: str | UUID | StartedTask[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -214,7 +215,7 @@ class Stream:
 
     def watch_task(
         self,
-        task: str | StartedTask[Any],
+        task: str | UUID | StartedTask[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
     ) -> Iterator[Task]:
@@ -243,7 +244,7 @@ class Stream:
 
     def wait_for_tasks(
         self,
-        tasks: Iterable[str | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -281,7 +282,7 @@ class Stream:
 
     def as_completed(
         self,
-        tasks: Iterable[str | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -361,7 +362,7 @@ class Stream:
             Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
         """
         name = batched_operation(self, operation)
-        check_items(items, Iterable)
+        check_items("items", items, Iterable)
         calls: Calls = SimpleQueue()
         rest = iter(items)
         batch: list[I] = []

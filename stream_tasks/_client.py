@@ -34,18 +34,26 @@ import anyio.lowlevel
 
 from stream_tasks import _json, _operations
 from stream_tasks._arguments import (
+    API_PREFIX,
+    BASE_URL_VARIABLE,
+    DEFAULT_BASE_URL,
     DEFAULT_REQUEST_TIMEOUT,
+    check_base_url,
     check_callback,
+    check_count,
     check_instance,
+    check_items,
     check_request_timeout,
     check_result_type,
+    check_seconds,
+    check_task_id,
     check_tasks,
     check_timeout,
-    resolve,
+    path_segment,
     settings_of,
 )
-from stream_tasks._backoff import Backoff, as_backoff, check_seconds
-from stream_tasks._batches import batched_operation, check_items, start_batches
+from stream_tasks._backoff import Backoff, as_backoff
+from stream_tasks._batches import batched_operation, start_batches
 from stream_tasks._engine.engine import Engine, Limits
 from stream_tasks._engine.inbox import Inbox, follow, tell, unwound, wait_for_all, wait_for_end
 from stream_tasks._engine.pacing import Pacer, Unpaced
@@ -53,15 +61,25 @@ from stream_tasks._engine.tracked import Wait
 from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
-from stream_tasks._operations import check_count
-from stream_tasks._results import R, T, outcome_at_once, outcome_of, result_at_once, result_of
+from stream_tasks._requests import Request, custom
+from stream_tasks._results import outcome_at_once, outcome_of, resolve, result_at_once, result_of
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamDecodeException
-from stream_tasks.models import Obstacle, StartedTask, StreamResponse, Task, TaskOutcome, TaskResult
+from stream_tasks.models import (
+    Obstacle,
+    R,
+    StartedTask,
+    StreamResponse,
+    T,
+    Task,
+    TaskOutcome,
+    TaskResult,
+)
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from stream_tasks._engine.poll import Fetch, Look
-    from stream_tasks._operations import Operation
 
 __all__ = ["AsyncStream"]
 
@@ -70,13 +88,13 @@ I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 
-_TASKS = f"{protocol.API_PREFIX}/tasks/"
+_TASKS = f"{API_PREFIX}/tasks/"
 
 logger = logging.getLogger("stream_tasks")
 
 
 def _operation(
-    build: Callable[P, Operation[T]],
+    build: Callable[P, Request[T]],
 ) -> Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, StartedTask[T]]]:
     """Make a method that sends what `build` returns."""
 
@@ -84,11 +102,11 @@ def _operation(
     async def start(self: AsyncStream, *args: P.args, **kwargs: P.kwargs) -> StartedTask[T]:
         return await self._start(build(*args, **kwargs))
 
-    signature = inspect.signature(build)
+    described = _operations.OPERATIONS[build.__name__]
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    returns = str(signature.return_annotation).replace("Operation[", "StartedTask[", 1)
-    start.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[itself, *signature.parameters.values()], return_annotation=returns
+    start.__signature__ = described.signature.replace(  # type: ignore[attr-defined]
+        parameters=[itself, *described.signature.parameters.values()],
+        return_annotation=f"StartedTask[{described.result_type.__name__}]",
     )
     return cast("Callable[Concatenate[AsyncStream, P], Coroutine[Any, Any, StartedTask[T]]]", start)
 
@@ -160,8 +178,8 @@ class AsyncStream:
         api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
         environment = auth.Environment()
         credentials = auth.credentials(api_key, api_secret, token, environment)
-        url = hidden(auth.from_environment(base_url, protocol.BASE_URL_VARIABLE, environment))
-        self._origin = protocol.check_base_url(protocol.DEFAULT_BASE_URL if url is None else url)
+        url = hidden(auth.from_environment(base_url, BASE_URL_VARIABLE, environment))
+        self._origin = check_base_url(DEFAULT_BASE_URL if url is None else url)
         self._api_key = credentials.api_key
         self._headers = protocol.request_headers(credentials)
         self._connections = Connections(
@@ -257,8 +275,7 @@ class AsyncStream:
             ValueError: The method or the path is none.
             StreamException: The request failed.
         """
-        operation = _operations.custom(method, path, TaskResult, json, params)
-        return await self._send(operation)
+        return await self._send(custom(method, path, TaskResult, json, params))
 
     async def start_task(
         self,
@@ -287,9 +304,9 @@ class AsyncStream:
             StreamException: The request failed.
         """
         kind = TaskResult if result_type is None else check_result_type(result_type)
-        return await self._start(_operations.custom(method, path, kind, json, params))
+        return await self._start(custom(method, path, kind, json, params))
 
-    async def get_task(self, task_id: str) -> StreamResponse[Task]:
+    async def get_task(self, task_id: str | UUID) -> StreamResponse[Task]:
         """Look at a task once.
 
         Args:
@@ -310,7 +327,7 @@ class AsyncStream:
 
     async def wait_for_task(
         self,
-        task: str | StartedTask[T],
+        task: str | UUID | StartedTask[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -342,8 +359,7 @@ class AsyncStream:
         """
         engine = self._here().engine
         terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
-        task_id, found = resolve(task, result_type)
-        kind = cast("type[R]", found)
+        task_id, kind = resolve(task, result_type)
         if on_update is not None:
             check_callback("on_update", on_update)
         if task_id is None:
@@ -353,7 +369,7 @@ class AsyncStream:
 
     def watch_task(
         self,
-        task: str | StartedTask[Any],
+        task: str | UUID | StartedTask[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
     ) -> AsyncGenerator[Task]:
@@ -383,7 +399,7 @@ class AsyncStream:
 
     async def wait_for_tasks(
         self,
-        tasks: Iterable[str | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -417,7 +433,7 @@ class AsyncStream:
         terms = engine.terms(backoff, timeout)
         outcomes: dict[str | int, TaskOutcome[Any] | None] = {}
         at_once: list[TaskOutcome[Any]] = []
-        waiting: dict[str, str | StartedTask[Any]] = {}
+        waiting: dict[str, str | UUID | StartedTask[T]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
             task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
             if task_id is None:
@@ -446,7 +462,7 @@ class AsyncStream:
 
     def as_completed(
         self,
-        tasks: Iterable[str | StartedTask[T]] | AsyncIterable[str | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T]] | AsyncIterable[str | UUID | StartedTask[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -483,20 +499,21 @@ class AsyncStream:
 
     async def _race(
         self,
-        source: AsyncIterable[str | StartedTask[Any]],
+        source: AsyncIterable[str | UUID | StartedTask[Any]],
         backoff: Backoff,
         timeout: float | None,
         *,
         max_waiting: int | None,
         on_update: OnUpdate | None,
-    ) -> AsyncGenerator[TaskOutcome[Any]]:
+    ) -> AsyncGenerator[TaskOutcome[T]]:
         """Yield the outcomes of what is pulled from `source`, as waits end."""
         engine = self._here().engine
         inbox = Inbox(engine, timeout, wants_updates=on_update is not None)
         pulled: dict[Wait, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
-        def begin(task: str | StartedTask[Any]) -> None:
+        def begin(task: str | UUID | StartedTask[Any]) -> None:
+            kind: type[Any]
             self._here()  # or this client was closed in the meantime
             task_id, kind = resolve(task, None, name="each of tasks")
             wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox)
@@ -564,7 +581,7 @@ class AsyncStream:
             Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
         """
         name = batched_operation(self, operation)
-        check_items(items, Iterable, AsyncIterable)
+        check_items("items", items, Iterable, AsyncIterable)
         return start_batches(name, lambda batch: operation(batch, *args, **kwargs), items)
 
     delete_channels = _operation(_operations.delete_channels)
@@ -607,31 +624,31 @@ class AsyncStream:
     def _look_over(self, transport: Transport) -> Fetch:
         return functools.partial(_look, transport, self._query)
 
-    async def _send(self, operation: Operation[Any]) -> StreamResponse[dict[str, Any]]:
-        target = protocol.request_target(operation.path, self._api_key, operation.params)
-        body = None if operation.json is None else _json.dumps(operation.json)
-        status, headers, content = await self._here().transport.exchange(operation.method, target, body=body)
+    async def _send(self, request: Request[Any]) -> StreamResponse[dict[str, Any]]:
+        target = protocol.request_target(request.path, self._api_key, request.params)
+        body = None if request.json is None else _json.dumps(request.json)
+        status, headers, content = await self._here().transport.exchange(request.method, target, body=body)
         protocol.check_status(status, headers, content)
         data = _json.structure(_json.loads(content) if content else {}, dict[str, Any])
         return StreamResponse(data, status, headers, protocol.parse_rate_limit(headers))
 
-    async def _start(self, operation: Operation[T]) -> StartedTask[T]:
-        data = (await self._send(operation)).data
+    async def _start(self, request: Request[T]) -> StartedTask[T]:
+        data = (await self._send(request)).data
         task_id = data.get("task_id")
         if task_id:
             try:
-                protocol.check_task_id(task_id)
+                check_task_id(task_id)
             except (TypeError, ValueError) as exc:
                 raise StreamDecodeException(f"not a task id: {exc}", path="$.task_id") from exc
-            return StartedTask(task_id, data, operation.result_type)
-        if not operation.may_finish_at_once:
+            return StartedTask(task_id, data, request.result_type)
+        if not request.may_finish_at_once:
             raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
-        result = result_at_once(data, operation.result_type)
-        return StartedTask(None, data, operation.result_type, result)
+        result = result_at_once(data, request.result_type)
+        return StartedTask(None, data, request.result_type, result)
 
 
-def _task_target(task_id: str, query: str) -> str:
-    return f"{_TASKS}{protocol.path_segment('task_id', task_id)}{query}"
+def _task_target(task_id: str | UUID, query: str) -> str:
+    return f"{_TASKS}{path_segment('task_id', task_id)}{query}"
 
 
 async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:

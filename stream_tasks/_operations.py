@@ -1,31 +1,32 @@
-"""Each batch operation of Stream's API as data: what is sent, and what its task results in.
+"""Each operation of Stream's API that starts a task, told once.
 
-The functions check their arguments and build a request; nothing is sent here. The limits are those
-of https://getstream.io/chat/docs/rest/ and the pages named in each docstring.
+An operation is a function that is decorated with what its request needs: method, path, limits, result. Its
+parameters are the fields of the request, by name and type; its docstring tells them; its body checks what
+concerns several of them. The methods of both clients, the commands of the command line and the checks of
+`stream_tasks.testing.FakeStream` are read off these descriptions. Nothing is sent here.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from attrs import field, frozen
+from stream_tasks._requests import OPERATIONS, operation
 
-from stream_tasks._http.protocol import API_PREFIX, check_method, check_request_path, path_segment
-from stream_tasks.models import (
-    ChannelBatchResult,
-    DeactivateUsersResult,
-    DeleteCallResult,
-    DeleteChannelsResult,
-    DeleteUsersResult,
-    ExportChannelsResult,
-    ExportUsersResult,
-    TaskResult,
-)
+if TYPE_CHECKING:
+    from stream_tasks import models
+else:
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+    class _Models:
+        """The module of that name, imported when a result type is asked for."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module("stream_tasks.models"), name)
+
+    models = _Models()
+
+__all__ = ["MOST_ITEMS", "OPERATIONS"]
 
 DeletionMode = Literal["soft", "pruning", "hard"]
 ExportFormat = Literal["json", "csv"]
@@ -44,42 +45,16 @@ ChannelBatchOperation = Literal[
     "updateData",
 ]
 
-MOST_ITEMS: Final = {
-    "delete_channels": 100,
-    "export_channels": 100,
-    "delete_users": 100,
-    "deactivate_users": 100,
-    "reactivate_users": 100,
-    "export_users": 25,
-    "delete_feeds_batch": 100,
-}
-"""The operations that take a batch of items first, and how many the API allows in one request."""
 
-
-@frozen
-class Operation(Generic[T_co]):
-    """A request that starts a task.
-
-    Attributes:
-        method: The HTTP method.
-        path: The path, encoded.
-        result_type: What the task's result is decoded to.
-        json: The body, or None.
-        params: Query parameters.
-        may_finish_at_once: The server may do the work in the request, and then names no task.
-    """
-
-    method: str
-    path: str
-    result_type: type[T_co]
-    json: dict[str, Any] | None = None
-    params: dict[str, Any] = field(factory=dict)
-    may_finish_at_once: bool = False
-
-
-def delete_channels(
-    cids: Iterable[str], *, hard_delete: bool | None = None
-) -> Operation[DeleteChannelsResult]:
+@operation(
+    "POST",
+    "/chat/channels/delete",
+    lambda: models.DeleteChannelsResult,
+    items="cids",
+    most={"cids": 100},
+    may_finish_at_once=True,
+)
+def delete_channels(cids: Iterable[str], *, hard_delete: bool | None = None) -> None:
     """Delete channels; a hard delete can take more than five minutes.
 
     See https://getstream.io/chat/docs/python/channel_delete/.
@@ -96,12 +71,15 @@ def delete_channels(
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(
-        cids=_texts("cids", cids, operation="delete_channels"), hard_delete=_flag("hard_delete", hard_delete)
-    )
-    return _post("/chat/channels/delete", DeleteChannelsResult, body, may_finish_at_once=True)
 
 
+@operation(
+    "POST",
+    "/chat/export_channels",
+    lambda: models.ExportChannelsResult,
+    items="channels",
+    most={"channels": 100},
+)
 def export_channels(
     channels: Iterable[Mapping[str, Any]],
     *,
@@ -112,7 +90,7 @@ def export_channels(
     include_fields: Iterable[str] | None = None,
     include_soft_deleted_channels: bool | None = None,
     include_truncated_messages: bool | None = None,
-) -> Operation[ExportChannelsResult]:
+) -> None:
     """Export the messages of channels to a file.
 
     See https://getstream.io/chat/docs/python/exporting_channels/.
@@ -136,26 +114,22 @@ def export_channels(
         ValueError: An argument is out of range.
         StreamException: The request failed.
     """
-    body = _body(
-        channels=[_channel(channel) for channel in _items("channels", channels, operation="export_channels")],
-        format=_choice("format", format, get_args(ExportFormat)),
-        version=_optional_text("version", version),
-        clear_deleted_message_text=_flag("clear_deleted_message_text", clear_deleted_message_text),
-        export_users=_flag("export_users", export_users),
-        include_fields=_optional_texts("include_fields", include_fields),
-        include_soft_deleted_channels=_flag("include_soft_deleted_channels", include_soft_deleted_channels),
-        include_truncated_messages=_flag("include_truncated_messages", include_truncated_messages),
-    )
-    return _post("/chat/export_channels", ExportChannelsResult, body)
 
 
+@operation(
+    "PUT",
+    "/chat/channels/batch",
+    lambda: models.ChannelBatchResult,
+    quota="ChannelBatchUpdate",
+    may_finish_at_once=True,
+)
 def update_channels_batch(
     operation: ChannelBatchOperation,
     filter: Mapping[str, Any],  # noqa: A002 - the API's own word
     *,
     members: Iterable[str | Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
-) -> Operation[ChannelBatchResult]:
+) -> None:
     """Change all channels that match a filter.
 
     See https://getstream.io/chat/docs/python/channel_update/.
@@ -176,16 +150,15 @@ def update_channels_batch(
         ValueError: An argument is out of range.
         StreamException: The request failed.
     """
-    body = _body(
-        operation=_choice("operation", operation, get_args(ChannelBatchOperation), required=True),
-        filter=_mapping("filter", filter, required=True),
-        members=None if members is None else [_member(m) for m in _items("members", members)],
-        data=None if data is None else _mapping("data", data),
-    )
-    path = f"{API_PREFIX}/chat/channels/batch"
-    return Operation("PUT", path, ChannelBatchResult, body, may_finish_at_once=True)
 
 
+@operation(
+    "POST",
+    "/users/delete",
+    lambda: models.DeleteUsersResult,
+    items="user_ids",
+    most={"user_ids": 100},
+)
 def delete_users(
     user_ids: Iterable[str],
     *,
@@ -196,7 +169,7 @@ def delete_users(
     files: bool | None = None,
     new_channel_owner_id: str | None = None,
     new_call_owner_id: str | None = None,
-) -> Operation[DeleteUsersResult]:
+) -> None:
     """Delete users and what is theirs.
 
     See https://getstream.io/chat/docs/python/update_users/.
@@ -219,27 +192,22 @@ def delete_users(
         ValueError: An argument is out of range.
         StreamException: The request failed.
     """
-    modes = get_args(DeletionMode)
-    body = _body(
-        user_ids=_texts("user_ids", user_ids, operation="delete_users"),
-        user=_choice("user", user, modes),
-        messages=_choice("messages", messages, modes),
-        conversations=_choice("conversations", conversations, modes),
-        calls=_choice("calls", calls, modes),
-        files=_flag("files", files),
-        new_channel_owner_id=_optional_text("new_channel_owner_id", new_channel_owner_id),
-        new_call_owner_id=_optional_text("new_call_owner_id", new_call_owner_id),
-    )
-    return _post("/users/delete", DeleteUsersResult, body)
 
 
+@operation(
+    "POST",
+    "/users/deactivate",
+    lambda: models.DeactivateUsersResult,
+    items="user_ids",
+    most={"user_ids": 100},
+)
 def deactivate_users(
     user_ids: Iterable[str],
     *,
     created_by_id: str | None = None,
     mark_channels_deleted: bool | None = None,
     mark_messages_deleted: bool | None = None,
-) -> Operation[DeactivateUsersResult]:
+) -> None:
     """Deactivate users: they can no longer connect.
 
     See https://getstream.io/chat/docs/python/update_users/.
@@ -258,22 +226,22 @@ def deactivate_users(
         ValueError: There are too few or too many ids.
         StreamException: The request failed.
     """
-    body = _body(
-        user_ids=_texts("user_ids", user_ids, operation="deactivate_users"),
-        created_by_id=_optional_text("created_by_id", created_by_id),
-        mark_channels_deleted=_flag("mark_channels_deleted", mark_channels_deleted),
-        mark_messages_deleted=_flag("mark_messages_deleted", mark_messages_deleted),
-    )
-    return _post("/users/deactivate", DeactivateUsersResult, body)
 
 
+@operation(
+    "POST",
+    "/users/reactivate",
+    lambda: models.TaskResult,
+    items="user_ids",
+    most={"user_ids": 100},
+)
 def reactivate_users(
     user_ids: Iterable[str],
     *,
     created_by_id: str | None = None,
     restore_channels: bool | None = None,
     restore_messages: bool | None = None,
-) -> Operation[TaskResult]:
+) -> None:
     """Let deactivated users connect again.
 
     See https://getstream.io/chat/docs/python/update_users/.
@@ -292,16 +260,16 @@ def reactivate_users(
         ValueError: There are too few or too many ids.
         StreamException: The request failed.
     """
-    body = _body(
-        user_ids=_texts("user_ids", user_ids, operation="reactivate_users"),
-        created_by_id=_optional_text("created_by_id", created_by_id),
-        restore_channels=_flag("restore_channels", restore_channels),
-        restore_messages=_flag("restore_messages", restore_messages),
-    )
-    return _post("/users/reactivate", TaskResult, body)
 
 
-def export_users(user_ids: Iterable[str]) -> Operation[ExportUsersResult]:
+@operation(
+    "POST",
+    "/export/users",
+    lambda: models.ExportUsersResult,
+    items="user_ids",
+    most={"user_ids": 25},
+)
+def export_users(user_ids: Iterable[str]) -> None:
     """Export all that is known of users to a file.
 
     See https://getstream.io/chat/docs/python/exporting_users/.
@@ -317,13 +285,10 @@ def export_users(user_ids: Iterable[str]) -> Operation[ExportUsersResult]:
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(user_ids=_texts("user_ids", user_ids, operation="export_users"))
-    return _post("/export/users", ExportUsersResult, body)
 
 
-def import_block_list(
-    block_list_id: str, items: Iterable[str], *, chunk_size: int | None = None
-) -> Operation[TaskResult]:
+@operation("POST", "/blocklists/{block_list_id}/import", lambda: models.TaskResult, items="items")
+def import_block_list(block_list_id: str, items: Iterable[str], *, chunk_size: int | None = None) -> None:
     """Add words to a block list.
 
     Args:
@@ -339,14 +304,16 @@ def import_block_list(
         ValueError: An argument is out of range.
         StreamException: The request failed.
     """
-    body = _body(
-        items=_texts("items", items),
-        chunk_size=None if chunk_size is None else check_count("chunk_size", chunk_size),
-    )
-    return _post(f"/blocklists/{path_segment('block_list_id', block_list_id)}/import", TaskResult, body)
 
 
-def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> Operation[DeleteCallResult]:
+@operation(
+    "POST",
+    "/video/call/{call_type}/{call_id}/delete",
+    lambda: models.DeleteCallResult,
+    items="{call_type}:{call_id}",
+    may_finish_at_once=True,
+)
+def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> None:
     """Delete a call.
 
     Args:
@@ -362,15 +329,20 @@ def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> Op
         ValueError: An id is empty.
         StreamException: The request failed.
     """
-    path = f"/video/call/{path_segment('call_type', call_type)}/{path_segment('call_id', call_id)}/delete"
-    return _post(path, DeleteCallResult, _body(hard=_flag("hard", hard)), may_finish_at_once=True)
 
 
-def delete_feed(feed_group: str, feed_id: str, *, hard_delete: bool | None = None) -> Operation[TaskResult]:
+@operation(
+    "DELETE",
+    "/feeds/feed_groups/{feed_group_id}/feeds/{feed_id}",
+    lambda: models.TaskResult,
+    items="{feed_group_id}:{feed_id}",
+    status=200,
+)
+def delete_feed(feed_group_id: str, feed_id: str, *, hard_delete: bool | None = None) -> None:
     """Delete a feed.
 
     Args:
-        feed_group: The feed's group, such as ``user``.
+        feed_group_id: The feed's group, such as ``user``.
         feed_id: The feed's id.
         hard_delete: Erase it beyond recovery.
 
@@ -382,13 +354,10 @@ def delete_feed(feed_group: str, feed_id: str, *, hard_delete: bool | None = Non
         ValueError: An id is empty.
         StreamException: The request failed.
     """
-    group, feed = path_segment("feed_group", feed_group), path_segment("feed_id", feed_id)
-    params = _body(hard_delete=_flag("hard_delete", hard_delete))
-    path = f"{API_PREFIX}/feeds/feed_groups/{group}/feeds/{feed}"
-    return Operation("DELETE", path, TaskResult, params=params)
 
 
-def delete_feeds_batch(feeds: Iterable[str], *, hard_delete: bool | None = None) -> Operation[TaskResult]:
+@operation("POST", "/feeds/feeds/delete", lambda: models.TaskResult, items="feeds", most={"feeds": 100})
+def delete_feeds_batch(feeds: Iterable[str], *, hard_delete: bool | None = None) -> None:
     """Delete feeds.
 
     Args:
@@ -403,14 +372,10 @@ def delete_feeds_batch(feeds: Iterable[str], *, hard_delete: bool | None = None)
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
-    body = _body(
-        feeds=_texts("feeds", feeds, operation="delete_feeds_batch"),
-        hard_delete=_flag("hard_delete", hard_delete),
-    )
-    return _post("/feeds/feeds/delete", TaskResult, body)
 
 
-def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> Operation[TaskResult]:
+@operation("POST", "/feeds/users/{user_id}/delete", lambda: models.TaskResult, items="{user_id}")
+def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> None:
     """Delete all that a user has in feeds.
 
     Args:
@@ -425,11 +390,10 @@ def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> O
         ValueError: The id is empty.
         StreamException: The request failed.
     """
-    path = f"/feeds/users/{path_segment('user_id', user_id)}/delete"
-    return _post(path, TaskResult, _body(hard_delete=_flag("hard_delete", hard_delete)))
 
 
-def export_feed_user_data(user_id: str) -> Operation[TaskResult]:
+@operation("POST", "/feeds/users/{user_id}/export", lambda: models.TaskResult, items="{user_id}")
+def export_feed_user_data(user_id: str) -> None:
     """Export all that a user has in feeds.
 
     Args:
@@ -443,10 +407,16 @@ def export_feed_user_data(user_id: str) -> Operation[TaskResult]:
         ValueError: The id is empty.
         StreamException: The request failed.
     """
-    return _post(f"/feeds/users/{path_segment('user_id', user_id)}/export", TaskResult, {})
 
 
-def bulk_image_moderation(csv_file: str) -> Operation[TaskResult]:
+@operation(
+    "POST",
+    "/moderation/bulk_image_moderation",
+    lambda: models.TaskResult,
+    items="{csv_file}",
+    quota="bulk_image_moderation",
+)
+def bulk_image_moderation(csv_file: str) -> None:
     """Moderate many images.
 
     Args:
@@ -460,128 +430,9 @@ def bulk_image_moderation(csv_file: str) -> Operation[TaskResult]:
         ValueError: The address is empty.
         StreamException: The request failed.
     """
-    body = _body(csv_file=_text("csv_file", csv_file))
-    return _post("/moderation/bulk_image_moderation", TaskResult, body)
 
 
-def custom(
-    method: str,
-    path: str,
-    result_type: type[T],
-    json: Mapping[str, Any] | None,
-    params: Mapping[str, Any] | None,
-) -> Operation[T]:
-    """Build an operation that this module lacks.
-
-    Raises:
-        TypeError: An argument has a wrong type.
-        ValueError: The method or the path is none.
-    """
-    return Operation(
-        check_method(method),
-        check_request_path(path),
-        result_type,
-        None if json is None else _mapping("json", json),
-        {} if params is None else _mapping("params", params),
-        may_finish_at_once=True,
-    )
-
-
-def _post(
-    path: str, result_type: type[T], body: dict[str, Any], *, may_finish_at_once: bool = False
-) -> Operation[T]:
-    return Operation("POST", API_PREFIX + path, result_type, body, may_finish_at_once=may_finish_at_once)
-
-
-def _body(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _items(name: str, values: Iterable[T], *, operation: str | None = None) -> list[T]:
-    """Return the items as a list, as many as the operation takes at once."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list or another iterable, not {type(values).__name__}")
-    found = list(values)
-    most = None if operation is None else MOST_ITEMS[operation]
-    if most is not None and len(found) > most:
-        raise ValueError(
-            f"{name} must hold 1 to {most} items, not {len(found)};"
-            f" client.start_in_batches(client.{operation}, {name}) takes any number"
-        )
-    if not found:
-        allowed = "1 or more" if most is None else f"1 to {most}"
-        raise ValueError(f"{name} must hold {allowed} items, not 0")
-    return found
-
-
-def _texts(name: str, values: Iterable[str], *, operation: str | None = None) -> list[str]:
-    return [_text(f"each of {name}", value) for value in _items(name, values, operation=operation)]
-
-
-def _optional_texts(name: str, values: Iterable[str] | None) -> list[str] | None:
-    return None if values is None else _texts(name, values)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{name} must not be empty")
-    return value
-
-
-def _optional_text(name: str, value: Any) -> str | None:
-    return None if value is None else _text(name, value)
-
-
-def _flag(name: str, value: Any) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return value
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return a number of things, at least one.
-
-    Raises:
-        TypeError: It is no integer.
-        ValueError: It is less than 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be 1 or more, not {value}")
-    return value
-
-
-def _choice(name: str, value: Any, allowed: tuple[str, ...], *, required: bool = False) -> Any:
-    if (value is not None or required) and value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-    return value
-
-
-def _mapping(name: str, value: Any, *, required: bool = False) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
-    if required and not value:
-        raise ValueError(f"{name} must not be empty")
-    return dict(value)
-
-
-def _member(value: str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(value, str):
-        return {"user_id": _text("each of members", value)}
-    return _mapping("each of members", value, required=True)
-
-
-def _channel(value: Any) -> dict[str, Any]:
-    channel = _mapping("each of channels", value)
-    if not channel.get("cid") and not (channel.get("type") and channel.get("id")):
-        raise ValueError(f"each of channels must hold cid, or type and id, not {channel!r}")
-    for name in ("messages_since", "messages_until"):
-        moment = channel.get(name)
-        if isinstance(moment, datetime):
-            if moment.tzinfo is None:
-                raise ValueError(f"{name} must be an aware datetime, not {moment!r}")
-            channel[name] = moment.astimezone(UTC).isoformat()
-    return channel
+MOST_ITEMS: Final = {
+    each.name: each.most[each.items] for each in OPERATIONS.values() if each.items in each.most
+}
+"""The operations that take a batch of items first, and how many the API allows in one request."""

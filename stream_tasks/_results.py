@@ -1,29 +1,36 @@
-"""From final snapshots to what a wait returns or raises."""
+"""From a task to its id, and from its final snapshot to what a wait returns or raises."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from stream_tasks import _json
+from stream_tasks._arguments import check_result_type, check_segment, check_task_id
 from stream_tasks.exceptions import StreamTaskException
-from stream_tasks.models import StartedTask, Task, TaskOutcome, TaskResult
-
-if sys.version_info >= (3, 13):
-    from typing import TypeVar
-else:
-    from typing_extensions import TypeVar  # aiohttp depends on it and has imported it
+from stream_tasks.models import StartedTask, T, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
     from stream_tasks._engine.tracked import Wait
 
-__all__ = ["R", "T", "decode_result", "outcome_at_once", "outcome_of", "result_at_once", "result_of"]
+__all__ = ["decode_result", "outcome_at_once", "outcome_of", "resolve", "result_at_once", "result_of"]
 
-T = TypeVar("T", default=TaskResult)
-"""What a task results in: a `TaskResult` if all that is known of the task is its id."""
 
-R = TypeVar("R", default=T)
-"""What a wait returns: `T`, unless the caller gives a `result_type`."""
+def resolve(task: Any, result_type: type[T] | None, *, name: str = "task") -> tuple[str | None, type[T]]:
+    """Return the id of the task to ask for, if it has one, and what its result is decoded to.
+
+    Raises:
+        TypeError: `task` is neither an id nor a `StartedTask`, or `result_type` is not a class.
+        ValueError: The id cannot be one.
+    """
+    if result_type is not None:
+        check_result_type(result_type)
+    if isinstance(task, StartedTask):
+        kind = task.result_type if result_type is None else result_type
+        return None if task.task_id is None else check_task_id(task.task_id), kind
+    if not isinstance(task, str | UUID):
+        raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
+    return check_segment(name, task), cast("type[T]", result_type or TaskResult)
 
 
 def outcome_of(wait: Wait, kind: type[T]) -> TaskOutcome[T]:

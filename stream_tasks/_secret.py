@@ -33,7 +33,8 @@ def hidden(value: Any) -> Any:
     """Return a text as a secret, None as it is, and anything else as no more than its type."""
     if value is None or isinstance(value, Secret | NotText):
         return value
-    return Secret(value) if isinstance(value, str) else NotText(type(value).__name__)
+    # By its value: a member of an enum would show its name.
+    return Secret(str.__str__(value)) if isinstance(value, str) else NotText(type(value).__name__)
 
 
 def concealed(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, final
+from typing import Any, Generic, Literal, final
 
 from attrs import Factory, field, frozen
 from multidict import CIMultiDict
+
+if sys.version_info >= (3, 13):
+    from typing import TypeVar
+else:
+    from typing_extensions import TypeVar  # aiohttp depends on it and has imported it
 
 __all__ = [
     "ChannelBatchFailure",
@@ -29,7 +35,6 @@ __all__ = [
     "TaskResult",
 ]
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -118,6 +123,13 @@ class TaskResult(dict[str, Any]):
 
     def __reduce__(self) -> tuple[type[TaskResult], tuple[dict[str, Any], Task | None]]:
         return TaskResult, (dict(self), self._task)
+
+
+T = TypeVar("T", default=TaskResult)
+"""What a task results in: a `TaskResult` if all that is known of the task is its id."""
+
+R = TypeVar("R", default=T)
+"""What a wait returns: `T`, unless the caller gives a `result_type`."""
 
 
 @frozen

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream_tasks._backoff import FLOOR, Backoff, as_backoff, check_seconds
+from stream_tasks._arguments import check_seconds
+from stream_tasks._backoff import FLOOR, Backoff, as_backoff
 
 ROUNDING = 1e-9
 

@@ -791,7 +791,7 @@ OPERATIONS = {
         lambda c: c.delete_feed_user_data("u1"), "POST", "/feeds/users/u1/delete", {}, TaskResult
     ),
     "export_feed_user_data": Case(
-        lambda c: c.export_feed_user_data("u1"), "POST", "/feeds/users/u1/export", {}, TaskResult
+        lambda c: c.export_feed_user_data("u1"), "POST", "/feeds/users/u1/export", None, TaskResult
     ),
     "bulk_image_moderation": Case(
         lambda c: c.bulk_image_moderation("https://a.example/images.csv"),

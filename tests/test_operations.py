@@ -1,20 +1,23 @@
 """Each operation is the request that Stream's API documents, or an error before any request."""
 
+import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_tasks import _json
 from stream_tasks import _operations as ops
-from stream_tasks._operations import Operation
+from stream_tasks._requests import OPERATIONS, Request, custom
 from stream_tasks.models import (
     ChannelBatchResult,
     DeactivateUsersResult,
@@ -32,11 +35,11 @@ CHANNEL = {"type": "messaging", "id": "a"}
 
 # The table of Stream's operations: the call, then the request.
 # The second row of an operation has all its fields.
-TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
+TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
     (
         "delete_channels",
         ops.delete_channels(["messaging:a"]),
-        Operation(
+        Request(
             "POST",
             "/api/v2/chat/channels/delete",
             DeleteChannelsResult,
@@ -47,7 +50,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "delete_channels",
         ops.delete_channels(["messaging:a"], hard_delete=True),
-        Operation(
+        Request(
             "POST",
             "/api/v2/chat/channels/delete",
             DeleteChannelsResult,
@@ -58,7 +61,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "export_channels",
         ops.export_channels([CHANNEL, {"cid": "messaging:b"}]),
-        Operation(
+        Request(
             "POST",
             "/api/v2/chat/export_channels",
             ExportChannelsResult,
@@ -77,7 +80,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
             include_soft_deleted_channels=True,
             include_truncated_messages=False,
         ),
-        Operation(
+        Request(
             "POST",
             "/api/v2/chat/export_channels",
             ExportChannelsResult,
@@ -96,7 +99,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "update_channels_batch",
         ops.update_channels_batch("hide", {"cid": {"$in": ["messaging:a"]}}),
-        Operation(
+        Request(
             "PUT",
             "/api/v2/chat/channels/batch",
             ChannelBatchResult,
@@ -112,7 +115,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
             members=["amy", {"user_id": "bob", "channel_role": "admin"}],
             data={"frozen": True},
         ),
-        Operation(
+        Request(
             "PUT",
             "/api/v2/chat/channels/batch",
             ChannelBatchResult,
@@ -128,7 +131,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "delete_users",
         ops.delete_users(IDS),
-        Operation("POST", "/api/v2/users/delete", DeleteUsersResult, {"user_ids": IDS}),
+        Request("POST", "/api/v2/users/delete", DeleteUsersResult, {"user_ids": IDS}),
     ),
     (
         "delete_users",
@@ -142,7 +145,7 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
             new_channel_owner_id="cat",
             new_call_owner_id="dan",
         ),
-        Operation(
+        Request(
             "POST",
             "/api/v2/users/delete",
             DeleteUsersResult,
@@ -161,14 +164,14 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "deactivate_users",
         ops.deactivate_users(IDS),
-        Operation("POST", "/api/v2/users/deactivate", DeactivateUsersResult, {"user_ids": IDS}),
+        Request("POST", "/api/v2/users/deactivate", DeactivateUsersResult, {"user_ids": IDS}),
     ),
     (
         "deactivate_users",
         ops.deactivate_users(
             IDS, created_by_id="cat", mark_channels_deleted=True, mark_messages_deleted=False
         ),
-        Operation(
+        Request(
             "POST",
             "/api/v2/users/deactivate",
             DeactivateUsersResult,
@@ -183,12 +186,12 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "reactivate_users",
         ops.reactivate_users(IDS),
-        Operation("POST", "/api/v2/users/reactivate", TaskResult, {"user_ids": IDS}),
+        Request("POST", "/api/v2/users/reactivate", TaskResult, {"user_ids": IDS}),
     ),
     (
         "reactivate_users",
         ops.reactivate_users(IDS, created_by_id="cat", restore_channels=True, restore_messages=False),
-        Operation(
+        Request(
             "POST",
             "/api/v2/users/reactivate",
             TaskResult,
@@ -198,31 +201,27 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "export_users",
         ops.export_users(IDS),
-        Operation("POST", "/api/v2/export/users", ExportUsersResult, {"user_ids": IDS}),
+        Request("POST", "/api/v2/export/users", ExportUsersResult, {"user_ids": IDS}),
     ),
     (
         "import_block_list",
         ops.import_block_list("rude", ["drat"]),
-        Operation("POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"]}),
+        Request("POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"]}),
     ),
     (
         "import_block_list",
         ops.import_block_list("rude", ["drat"], chunk_size=500),
-        Operation(
-            "POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"], "chunk_size": 500}
-        ),
+        Request("POST", "/api/v2/blocklists/rude/import", TaskResult, {"items": ["drat"], "chunk_size": 500}),
     ),
     (
         "delete_call",
         ops.delete_call("default", "a"),
-        Operation(
-            "POST", "/api/v2/video/call/default/a/delete", DeleteCallResult, {}, may_finish_at_once=True
-        ),
+        Request("POST", "/api/v2/video/call/default/a/delete", DeleteCallResult, {}, may_finish_at_once=True),
     ),
     (
         "delete_call",
         ops.delete_call("default", "a", hard=True),
-        Operation(
+        Request(
             "POST",
             "/api/v2/video/call/default/a/delete",
             DeleteCallResult,
@@ -233,12 +232,12 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "delete_feed",
         ops.delete_feed("user", "amy"),
-        Operation("DELETE", "/api/v2/feeds/feed_groups/user/feeds/amy", TaskResult),
+        Request("DELETE", "/api/v2/feeds/feed_groups/user/feeds/amy", TaskResult),
     ),
     (
         "delete_feed",
         ops.delete_feed("user", "amy", hard_delete=False),
-        Operation(
+        Request(
             "DELETE",
             "/api/v2/feeds/feed_groups/user/feeds/amy",
             TaskResult,
@@ -248,34 +247,34 @@ TABLE: list[tuple[str, Operation[Any], Operation[Any]]] = [
     (
         "delete_feeds_batch",
         ops.delete_feeds_batch(["user:amy"]),
-        Operation("POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"]}),
+        Request("POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"]}),
     ),
     (
         "delete_feeds_batch",
         ops.delete_feeds_batch(["user:amy"], hard_delete=True),
-        Operation(
+        Request(
             "POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"], "hard_delete": True}
         ),
     ),
     (
         "delete_feed_user_data",
         ops.delete_feed_user_data("amy"),
-        Operation("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {}),
+        Request("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {}),
     ),
     (
         "delete_feed_user_data",
         ops.delete_feed_user_data("amy", hard_delete=True),
-        Operation("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {"hard_delete": True}),
+        Request("POST", "/api/v2/feeds/users/amy/delete", TaskResult, {"hard_delete": True}),
     ),
     (
         "export_feed_user_data",
         ops.export_feed_user_data("amy"),
-        Operation("POST", "/api/v2/feeds/users/amy/export", TaskResult, {}),
+        Request("POST", "/api/v2/feeds/users/amy/export", TaskResult),
     ),
     (
         "bulk_image_moderation",
         ops.bulk_image_moderation("https://example.com/images.csv"),
-        Operation(
+        Request(
             "POST",
             "/api/v2/moderation/bulk_image_moderation",
             TaskResult,
@@ -304,16 +303,9 @@ LISTS: list[Any] = [
 NAMED = [pytest.param(*case.values[:2], id=case.id) for case in LISTS]
 
 
-def operations() -> dict[str, Callable[..., Operation[Any]]]:
-    """The operations of the module: its public functions that return one, the custom one aside."""
-    return {
-        name: function
-        for name, function in vars(ops).items()
-        if inspect.isfunction(function)
-        and not name.startswith("_")
-        and str(inspect.signature(function).return_annotation).startswith("Operation[")
-        and name != "custom"
-    }
+def operations() -> dict[str, Callable[..., Request[Any]]]:
+    """The functions that build the requests, by name."""
+    return {name: getattr(ops, name) for name in OPERATIONS}
 
 
 def test_the_table_is_complete() -> None:
@@ -329,9 +321,7 @@ def test_the_table_is_complete() -> None:
         for (name, built, expected), (previous, _, _) in zip(TABLE, [("", None, None), *TABLE], strict=False)
     ],
 )
-def test_an_operation_is_the_request_that_is_documented(
-    built: Operation[Any], expected: Operation[Any]
-) -> None:
+def test_an_operation_is_the_request_that_is_documented(built: Request[Any], expected: Request[Any]) -> None:
     """Method, path, body, query and result type are those of the table; what is None is left out."""
     assert built == expected
     _json.dumps(built.json)
@@ -343,7 +333,7 @@ def test_the_table_gives_each_argument(name: str) -> None:
     fullest = [expected for other, _, expected in TABLE if other == name][-1]
     arguments = set(inspect.signature(operations()[name]).parameters)
     sent = set(fullest.json or {}) | set(fullest.params)
-    in_path = {"block_list_id", "call_type", "call_id", "feed_group", "feed_id", "user_id"}
+    in_path = {"block_list_id", "call_type", "call_id", "feed_group_id", "feed_id", "user_id"}
     assert arguments - in_path == sent
 
 
@@ -358,11 +348,52 @@ def test_an_operation_s_docstring_tells_each_argument(function: Callable[..., An
     assert {"TypeError", "ValueError", "StreamException"} <= set(re.findall(r"\n    (\w+): ", told))
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_s_docstring_tells_its_limits_and_words(name: str) -> None:
+    """Help says what the description allows: how many items, and which words."""
+    told = " ".join((inspect.getdoc(operations()[name]) or "").split())
+    for field in OPERATIONS[name].fields:
+        if field.most is not None:
+            assert f"{field.name}: 1 to {field.most} " in told
+        assert all(f"``{word}``" in told for word in field.words)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_wrong_calls_are_type_errors_that_name_the_operation(name: str) -> None:
+    """Missing and unknown arguments are errors as of any function."""
+    with pytest.raises(TypeError, match=rf"^{name}\(\) missing a required argument: "):
+        operations()[name]()
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'unheard_of'"):
+        operations()[name](unheard_of=1, **dict.fromkeys(inspect.signature(operations()[name]).parameters))
+
+
 def test_an_operation_is_frozen() -> None:
     """What was checked stays what it was."""
     built: Any = ops.export_users(IDS)
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         built.path = "/elsewhere"
+
+
+def test_descriptions_are_read_without_the_client() -> None:
+    """The command line's help comes at once: what it is read off imports neither aiohttp nor the models."""
+    program = """if True:
+        import sys, types
+        package = types.ModuleType("stream_tasks")
+        package.__path__ = [sys.argv[1]]
+        sys.modules["stream_tasks"] = package
+        from stream_tasks._operations import OPERATIONS
+        assert all(operation.fields for operation in OPERATIONS.values())
+        assert "stream_tasks.models" not in sys.modules
+        print(*{name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names - {"__main__"})
+    """
+    command = [sys.executable, "-I", "-S", "-c", program, str(Path(ops.__file__).parent)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout == "stream_tasks\n"
+
+
+def test_a_description_names_its_result() -> None:
+    """What a task results in is known to whoever asks, and imported then."""
+    assert OPERATIONS["delete_users"].result_type is DeleteUsersResult
 
 
 # Lists
@@ -380,7 +411,7 @@ def test_an_operation_is_frozen() -> None:
     ],
 )
 def test_any_iterable_is_a_list(
-    call: Callable[..., Operation[Any]], name: str, most: int | None, make: Callable[..., Any]
+    call: Callable[..., Request[Any]], name: str, most: int | None, make: Callable[..., Any]
 ) -> None:
     """Any iterable of texts is sent as a list, in its order."""
     values = [f"v{number}" for number in range(most or 300)]
@@ -486,7 +517,7 @@ FLAGS: list[Any] = [
     ("function", "required", "name"),
     [pytest.param(*case, id=f"{case[0].__name__} {case[2]}") for case in FLAGS],
 )
-def test_a_flag_is_a_boolean(function: Callable[..., Operation[Any]], required: list[Any], name: str) -> None:
+def test_a_flag_is_a_boolean(function: Callable[..., Request[Any]], required: list[Any], name: str) -> None:
     """False is sent, None is left out, and anything else is an error that names the flag."""
     for value in (True, False):
         built = function(*required, **{name: value})
@@ -521,9 +552,7 @@ def test_a_flag_is_a_boolean(function: Callable[..., Operation[Any]], required: 
         ),
     ],
 )
-def test_a_word_is_one_of_those_allowed(
-    call: Callable[[Any], Operation[Any]], name: str, allowed: str
-) -> None:
+def test_a_word_is_one_of_those_allowed(call: Callable[[Any], Request[Any]], name: str, allowed: str) -> None:
     """Each allowed word is sent as it is; another one is an error that lists them."""
     for word in allowed.split(", "):
         body = call(word).json
@@ -595,7 +624,7 @@ IN_PATH: list[Any] = [
     (lambda v: ops.import_block_list(v, ["drat"]), "block_list_id", "/blocklists/{}/import"),
     (lambda v: ops.delete_call(v, "a"), "call_type", "/video/call/{}/a/delete"),
     (lambda v: ops.delete_call("default", v), "call_id", "/video/call/default/{}/delete"),
-    (lambda v: ops.delete_feed(v, "amy"), "feed_group", "/feeds/feed_groups/{}/feeds/amy"),
+    (lambda v: ops.delete_feed(v, "amy"), "feed_group_id", "/feeds/feed_groups/{}/feeds/amy"),
     (lambda v: ops.delete_feed("user", v), "feed_id", "/feeds/feed_groups/user/feeds/{}"),
     (ops.delete_feed_user_data, "user_id", "/feeds/users/{}/delete"),
     (ops.export_feed_user_data, "user_id", "/feeds/users/{}/export"),
@@ -603,9 +632,7 @@ IN_PATH: list[Any] = [
 
 
 @pytest.mark.parametrize(("call", "name", "path"), [pytest.param(*case, id=case[2]) for case in IN_PATH])
-def test_an_id_in_the_path_is_one_segment(
-    call: Callable[[Any], Operation[Any]], name: str, path: str
-) -> None:
+def test_an_id_in_the_path_is_one_segment(call: Callable[[Any], Request[Any]], name: str, path: str) -> None:
     """An id with slashes, dots or other letters stays in its place."""
     for value in ("a/b", "../../app", "a?b#c", "%2e%2e", "ü d"):
         before, after = ("/api/v2" + path).split("{}")
@@ -774,14 +801,14 @@ def test_a_batch_update_may_have_many_members_and_empty_data() -> None:
 def test_a_custom_operation_is_checked_and_put_under_the_prefix() -> None:
     """Method and path are completed; body and query are the caller's, copied."""
     json, params = {"a": 1}, {"b": [True, None]}
-    built = ops.custom("post", "/users/a%2Fb", dict, json, params)
-    assert built == Operation(
+    built = custom("post", "/users/a%2Fb", dict, json, params)
+    assert built == Request(
         "POST", "/api/v2/users/a%2Fb", dict, {"a": 1}, {"b": [True, None]}, may_finish_at_once=True
     )
     assert built.json is not json
     assert built.params is not params
-    bare = ops.custom("DELETE", "/api/v2/x", TaskResult, None, None)
-    assert bare == Operation("DELETE", "/api/v2/x", TaskResult, may_finish_at_once=True)
+    bare = custom("DELETE", "/api/v2/x", TaskResult, None, None)
+    assert bare == Request("DELETE", "/api/v2/x", TaskResult, may_finish_at_once=True)
 
 
 @pytest.mark.parametrize(
@@ -815,4 +842,4 @@ def test_a_wrong_custom_operation_is_refused(
 ) -> None:
     """The error names the parameter."""
     with pytest.raises(kind, match=f"^{message}"):
-        ops.custom(*arguments)
+        custom(*arguments)

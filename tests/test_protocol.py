@@ -14,18 +14,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_tasks import __version__
-from stream_tasks._http import protocol
-from stream_tasks._http.auth import Credentials
-from stream_tasks._http.protocol import (
+from stream_tasks._arguments import (
     check_base_url,
     check_method,
     check_request_path,
-    check_status,
     check_task_id,
+    path_segment,
+)
+from stream_tasks._http import protocol
+from stream_tasks._http.auth import Credentials
+from stream_tasks._http.protocol import (
+    check_status,
     is_plain_http_beyond_loopback,
     parse_rate_limit,
     parse_retry_after,
-    path_segment,
     request_headers,
     request_target,
 )
@@ -253,8 +255,14 @@ def test_a_task_id_is_checked_and_left_as_it_is() -> None:
     for wrong in ("", ".", ".."):
         with pytest.raises(ValueError, match=r"^task_id must be a non-empty text"):
             check_task_id(wrong)
-    with pytest.raises(TypeError, match=r"^task_id must be a str, not UUID$"):
-        check_task_id(UUID(int=0))
+    with pytest.raises(TypeError, match=r"^task_id must be a str, not int$"):
+        check_task_id(7)
+
+
+def test_a_uuid_is_an_id() -> None:
+    """An id that came from elsewhere as a UUID is the text that it stands for."""
+    assert check_task_id(UUID(int=0)) == "00000000-0000-0000-0000-000000000000"
+    assert path_segment("task_id", UUID(int=0)) == "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
-from stream_tasks._secret import Secret, hidden, kind_of
+from stream_tasks._arguments import check_credential
+from stream_tasks._secret import Secret, hidden
 
 __all__ = ["Credentials", "Environment", "credentials", "from_environment", "server_token"]
 
@@ -65,7 +66,9 @@ def server_token(api_secret: str, *, now: float | None = None) -> Secret:
         # Stream chose the secret: its length is nothing that the caller could mend.
         warnings.filterwarnings("ignore", message="The HMAC key is")
         try:
-            return Secret(jwt.encode({"iat": issued, "server": True}, str(api_secret), algorithm="HS256"))
+            return Secret(
+                jwt.encode({"iat": issued, "server": True}, str.__str__(api_secret), algorithm="HS256")
+            )
         except jwt.InvalidKeyError as exc:
             reason = str(exc)
     # Out here, since the frames of jwt's error hold the secret in the open.
@@ -90,22 +93,8 @@ def credentials(
         raise ValueError(
             f"give api_secret or token, not both; without either, {SECRET_VARIABLE} in the environment counts"
         )
-    key = _text("api_key", from_environment(api_key, KEY_VARIABLE, environ), KEY_VARIABLE)
+    key = check_credential("api_key", from_environment(api_key, KEY_VARIABLE, environ), KEY_VARIABLE)
     if token is not None:
-        return Credentials(key, Secret(_text("token", token, None)))
+        return Credentials(key, Secret(check_credential("token", token, None)))
     secret = hidden(from_environment(api_secret, SECRET_VARIABLE, environ))
-    return Credentials(key, server_token(_text("api_secret", secret, SECRET_VARIABLE)))
-
-
-def _text(name: str, value: Any, variable: str | None) -> str:
-    if value is None:
-        other = " (or give a ready token)" if name == "api_secret" else ""
-        raise ValueError(f"{name} is missing: give it, or set {variable} in the environment{other}")
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {kind_of(value)}")
-    if not value.strip():
-        other = f"; it can also come from {variable} in the environment" if variable else ""
-        raise ValueError(f"{name} must not be empty{other}")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"{name} must be printable ASCII")
-    return value
+    return Credentials(key, server_token(check_credential("api_secret", secret, SECRET_VARIABLE)))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import re
 import time
-import unicodedata
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from multidict import istr
 
 from stream_tasks import _json
-from stream_tasks._secret import kind_of
+from stream_tasks._arguments import (
+    API_PREFIX,
+    BASE_URL_VARIABLE,
+    DEFAULT_BASE_URL,
+    check_base_url,
+    check_task_id,
+    path_segment,
+)
 from stream_tasks._version import __version__
 from stream_tasks.exceptions import StreamApiException, StreamDecodeException, StreamRateLimitException
 from stream_tasks.models import RateLimit
@@ -28,6 +33,9 @@ if TYPE_CHECKING:
     from stream_tasks._http.auth import Credentials
 
 __all__ = [
+    "API_PREFIX",
+    "BASE_URL_VARIABLE",
+    "DEFAULT_BASE_URL",
     "FIRST_ERROR",
     "check_base_url",
     "check_status",
@@ -39,10 +47,6 @@ __all__ = [
     "request_headers",
     "request_target",
 ]
-
-DEFAULT_BASE_URL: Final = "https://chat.stream-io-api.com"
-BASE_URL_VARIABLE: Final = "STREAM_BASE_URL"
-API_PREFIX: Final = "/api/v2"
 
 # Interned for multidict, which looks for them in each answer.
 _LIMIT: Final = istr("X-RateLimit-Limit")
@@ -58,42 +62,6 @@ _TOO_MANY_REQUESTS = 429
 _LONGEST_RETRY_AFTER: Final = 10**9
 
 
-def check_base_url(base_url: Any) -> str:
-    """Return the base URL without its trailing slash.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is no plain http(s) address.
-    """
-    if not isinstance(base_url, str):
-        raise TypeError(f"base_url must be a str, not {kind_of(base_url)}")
-    where = f"base_url (or {BASE_URL_VARIABLE} in the environment)"
-    # Any part of it may be a password in the wrong place: it is not repeated.
-    if "@" in unicodedata.normalize("NFKC", unquote(base_url)):
-        raise ValueError(f"{where} must not hold user information")
-    if "?" in base_url or "#" in base_url:
-        raise ValueError(f"{where} must have no query and no fragment")
-    if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
-        raise ValueError(f"{where} must be a plain http(s) URL in ASCII, without spaces and backslashes")
-    if not _has_valid_authority(base_url):
-        raise ValueError(f"{where} must name a valid host, and if any a valid port")
-    if not _is_http(base_url):
-        raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}")
-    return str(base_url).rstrip("/")
-
-
-def _has_valid_authority(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
-
-
-def _is_http(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
 def is_plain_http_beyond_loopback(base_url: str) -> bool:
     """Whether tokens would cross a network unencrypted."""
     parts = urlsplit(base_url)
@@ -104,36 +72,6 @@ def is_plain_http_beyond_loopback(base_url: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return True
-
-
-def path_segment(name: str, value: Any) -> str:
-    """Percent-encode `value` as exactly one segment of a path.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is empty, ``.`` or ``..``, which no encoding keeps in its place, or no Unicode text.
-    """
-    if type(value) is str and value.isascii() and value.replace("-", "").isalnum():
-        return value  # as nearly all ids are
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if value in ("", ".", ".."):
-        raise ValueError(f"{name} must be a non-empty text other than '.' and '..', not {value!r}")
-    try:
-        return quote(value, safe="")
-    except UnicodeEncodeError as exc:
-        raise ValueError(f"{name} must be valid Unicode text, not {value!r}") from exc
-
-
-def check_task_id(value: Any, name: str = "task_id") -> str:
-    """Return a task's id as it stands.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It cannot be one segment of a path.
-    """
-    path_segment(name, value)
-    return str(value)
 
 
 def request_headers(credentials: Credentials) -> Mapping[str, str]:
@@ -173,37 +111,6 @@ def request_target(path: str, api_key: str, params: Mapping[str, Any] | None = N
 
 def _word(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def check_request_path(path: Any) -> str:
-    """Return a path given by a caller, under the API's prefix.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is no absolute path, or leaves its place.
-    """
-    if not isinstance(path, str):
-        raise TypeError(f"path must be a str, not {type(path).__name__}")
-    if not re.fullmatch(r"/[A-Za-z0-9/%._~:@!$&'()*+,;=-]+", path) or path.startswith("//"):
-        raise ValueError(f"path must start with one / and hold neither a query nor spaces, not {path!r}")
-    if any(part.lower().replace("%2e", ".") in (".", "..") for part in path.split("/")):
-        raise ValueError(f"path must not hold . or .. segments, not {path!r}")
-    return path if path.startswith("/api/") else API_PREFIX + path
-
-
-def check_method(method: Any) -> str:
-    """Return an HTTP method in capitals.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: It is none that Stream's API uses.
-    """
-    if not isinstance(method, str):
-        raise TypeError(f"method must be a str, not {type(method).__name__}")
-    allowed = ("GET", "POST", "PUT", "PATCH", "DELETE")
-    if method.upper() not in allowed:
-        raise ValueError(f"method must be one of {', '.join(allowed)}, not {method!r}")
-    return method.upper()
 
 
 def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from stream_tasks._backoff import check_seconds
+from stream_tasks._arguments import check_seconds
 from stream_tasks._client import AsyncStream
 from stream_tasks._http import auth, protocol
 from stream_tasks._secret import Secret

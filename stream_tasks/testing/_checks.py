@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stream_tasks._backoff import check_seconds
+from stream_tasks import _arguments
+from stream_tasks._arguments import check_seconds
 from stream_tasks.models import StartedTask
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ __all__ = [
 ]
 
 
+check_count = partial(_arguments.check_count, least=0, what="a whole number")
+
+
 def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
     """Check that `value` is a `kind`.
 
@@ -47,22 +52,6 @@ def check_flag(name: str, value: object) -> None:
         TypeError: It is neither.
     """
     check_kind(name, value, bool, "True or False")
-
-
-def check_count(
-    name: str, value: int, *, least: int = 0, most: int | None = None, what: str = "a whole number"
-) -> None:
-    """Check a whole number.
-
-    Raises:
-        TypeError: It is none.
-        ValueError: It is less than `least`, or more than `most`.
-    """
-    allowed = f"{what}, {least} or more" if most is None else f"{what} from {least} to {most}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    if value < least or (most is not None and value > most):
-        raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
 
 def check_times(times: float) -> None:

@@ -12,7 +12,7 @@ from time import sleep  # the real one: tests may put another in the module
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from stream_tasks import _loop_thread
-from stream_tasks._backoff import check_seconds
+from stream_tasks._arguments import check_seconds
 from stream_tasks.testing._threads import Threads, running_loops
 
 if TYPE_CHECKING:

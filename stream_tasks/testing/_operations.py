@@ -7,18 +7,15 @@ from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import unquote
 
-from attrs import field, frozen
+from attrs import frozen
 
+from stream_tasks import _operations, _requests
 from stream_tasks.testing._scripts import Result
 
 __all__ = ["OPERATIONS", "Operation", "Start", "check_operation", "find_operation", "rfc3339"]
 
 _TEXTS: Final = ("cids", "user_ids")  # the lists that hold nothing else
 _BUCKET: Final = "fake-exports"
-_BATCH_OPERATIONS: Final = (
-    "addMembers", "removeMembers", "inviteMembers", "invites", "assignRoles", "addModerators",
-    "demoteModerators", "hide", "show", "archive", "unarchive", "updateData",
-)  # fmt: skip
 
 
 @frozen
@@ -60,64 +57,65 @@ def _no_echo(_: Start) -> dict[str, Any]:
 
 @frozen
 class Operation:
-    """One operation.
+    """How the server does one operation.
 
     Attributes:
-        name: Its name, as in the client's methods.
-        method: The HTTP method.
-        path: The path after ``/api/v2``, with ``{names}`` for what varies.
-        required: Body fields that must be there.
-        items: The body field that is a list of 1 to `most` items, or None.
-        most: The longest list allowed, or None for any.
-        choices: The words allowed in a body field.
+        name: Its name, as in the client's methods; `stream_tasks._operations` describes its request.
         result: Makes the documented result of the finished task from the request.
         at_once: Makes the answer's body when the work is done without a task; None when it needs one.
         echo: Makes what the answer to the start holds in any case.
     """
 
     name: str
-    method: str
-    path: str
-    required: tuple[str, ...] = ()
-    items: str | None = None
-    most: int | None = 100
-    choices: Mapping[str, tuple[str, ...]] = field(factory=dict)
     result: Callable[[Start], Result] = _undocumented
     at_once: Callable[[Start], dict[str, Any] | None] = _not_at_once
     echo: Callable[[Start], dict[str, Any]] = _no_echo
 
     @property
+    def described(self) -> _requests.Operation[Any]:
+        """Its request."""
+        return _operations.OPERATIONS[self.name]
+
+    @property
+    def fields(self) -> list[_requests.Field]:
+        """The fields of its body."""
+        return [field for field in self.described.fields if field.place == "body"]
+
+    @property
     def endpoint(self) -> str:
         """What Stream's rate limits call it."""
-        return self.name.title().replace("_", "")
+        return self.described.quota
 
     @property
     def success(self) -> int:
         """The HTTP status of a good answer."""
-        return 201 if self.method == "POST" else 200
+        return self.described.status
 
     def problems(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return what is wrong with single fields of a body; {} when nothing is."""
-        wrong = {name: f"{name} is a required field" for name in self.required if body.get(name) is None}
-        for name, words in self.choices.items():
-            if name not in wrong and body.get(name) not in words:
-                wrong[name] = f"{name} must be one of [{' '.join(words)}]"
-        if self.items is not None and self.items not in wrong:
-            fault = self._list_fault(body.get(self.items))
-            if fault:
-                wrong[self.items] = f"{self.items} must {fault}"
+        wrong = {}
+        for field in self.fields:
+            value = body.get(field.name)
+            if value is None:
+                if field.is_required:
+                    wrong[field.name] = f"{field.name} is a required field"
+            elif field.words and value not in field.words:
+                wrong[field.name] = f"{field.name} must be one of [{' '.join(field.words)}]"
+            elif field.name == self.described.items and (fault := _list_fault(field, value)):
+                wrong[field.name] = f"{field.name} must {fault}"
         return wrong
 
-    def _list_fault(self, items: object) -> str | None:
-        if not isinstance(items, list):
-            return "be a list"
-        if not items:
-            return "contain at least 1 item"
-        if self.most is not None and len(items) > self.most:
-            return f"contain at most {self.most} items"
-        if self.items in _TEXTS and not all(isinstance(item, str) for item in items):
-            return "contain texts only"
-        return None
+
+def _list_fault(field: _requests.Field, items: object) -> str | None:
+    if not isinstance(items, list):
+        return "be a list"
+    if not items:
+        return "contain at least 1 item"
+    if field.most is not None and len(items) > field.most:
+        return f"contain at most {field.most} items"
+    if field.name in _TEXTS and not all(isinstance(item, str) for item in items):
+        return "contain texts only"
+    return None
 
 
 def _per_item(name: str) -> Callable[[Start], dict[str, Any]]:
@@ -181,7 +179,8 @@ def _call_deleted(start: Start) -> dict[str, Any]:
 
 
 def _call(start: Start) -> dict[str, Any]:
-    return {"call": {**start.names, "cid": f"{start.names['type']}:{start.names['id']}"}}
+    kind, call_id = start.names["call_type"], start.names["call_id"]
+    return {"call": {"type": kind, "id": call_id, "cid": f"{kind}:{call_id}"}}
 
 
 def _call_deleted_at_once(start: Start) -> dict[str, Any] | None:
@@ -194,38 +193,19 @@ def rfc3339(now: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1e9):09}Z"
 
 
-_USER_IDS: Final = ("user_ids",)
+_ANSWERS: Final = (
+    Operation("delete_channels", result=_per_item("cids"), at_once=_channels_deleted_at_once),
+    Operation("export_channels", result=_channels_exported),
+    Operation("update_channels_batch", result=_channels_updated),
+    Operation("delete_users", result=_per_item("user_ids")),
+    Operation("deactivate_users", result=_users_deactivated),
+    Operation("export_users", result=_users_exported),
+    Operation("delete_call", result=_call_deleted, at_once=_call_deleted_at_once, echo=_call),
+)
 
-OPERATIONS: Final = (
-    Operation(
-        "delete_channels", "POST", "/chat/channels/delete", ("cids",), "cids",
-        result=_per_item("cids"), at_once=_channels_deleted_at_once,
-    ),
-    Operation(
-        "export_channels", "POST", "/chat/export_channels", ("channels",), "channels",
-        result=_channels_exported,
-    ),
-    Operation(
-        "update_channels_batch", "PUT", "/chat/channels/batch", ("operation", "filter"),
-        choices={"operation": _BATCH_OPERATIONS}, result=_channels_updated,
-    ),
-    Operation("delete_users", "POST", "/users/delete", _USER_IDS, "user_ids", result=_per_item("user_ids")),
-    Operation(
-        "deactivate_users", "POST", "/users/deactivate", _USER_IDS, "user_ids", result=_users_deactivated
-    ),
-    Operation("reactivate_users", "POST", "/users/reactivate", _USER_IDS, "user_ids"),
-    Operation("export_users", "POST", "/export/users", _USER_IDS, "user_ids", 25, result=_users_exported),
-    Operation("import_block_list", "POST", "/blocklists/{id}/import", ("items",), "items", None),
-    Operation(
-        "delete_call", "POST", "/video/call/{type}/{id}/delete",
-        result=_call_deleted, at_once=_call_deleted_at_once, echo=_call,
-    ),
-    Operation("delete_feed", "DELETE", "/feeds/feed_groups/{group}/feeds/{id}"),
-    Operation("delete_feeds_batch", "POST", "/feeds/feeds/delete", ("feeds",), "feeds"),
-    Operation("delete_feed_user_data", "POST", "/feeds/users/{user_id}/delete"),
-    Operation("export_feed_user_data", "POST", "/feeds/users/{user_id}/export"),
-    Operation("bulk_image_moderation", "POST", "/moderation/bulk_image_moderation", ("csv_file",)),
-)  # fmt: skip
+OPERATIONS: Final = tuple(
+    next((each for each in _ANSWERS if each.name == name), Operation(name)) for name in _operations.OPERATIONS
+)
 
 
 def check_operation(name: str) -> None:
@@ -242,8 +222,8 @@ def check_operation(name: str) -> None:
 def find_operation(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     """Return the operation at a raw path and the decoded names in it, or None."""
     for operation in OPERATIONS:
-        if operation.method == method:
-            names = _match(f"/api/v2{operation.path}", path)
+        if operation.described.method == method:
+            names = _match(f"/api/v2{operation.described.path}", path)
             if names is not None:
                 return operation, names
     return None

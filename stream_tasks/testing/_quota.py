@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from attrs import Attribute, field, frozen
 
-from stream_tasks._backoff import check_seconds
+from stream_tasks._arguments import check_seconds
 from stream_tasks.testing._answers import HeaderPairs
 from stream_tasks.testing._checks import check_count, flag
 
