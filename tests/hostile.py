@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 __all__ = [
     "Front",
+    "alerts",
     "announces_a_huge_body",
     "breaks_its_chunks",
     "closes",
@@ -221,6 +222,12 @@ async def explodes(writer: asyncio.StreamWriter) -> None:
 async def breaks_its_chunks(writer: asyncio.StreamWriter) -> None:
     """Say a chunk whose length is no number."""
     writer.write(OK + b"Transfer-Encoding: chunked\r\n\r\nfive\r\n{}...\r\n0\r\n\r\n")
+    await writer.drain()
+
+
+async def alerts(writer: asyncio.StreamWriter) -> None:
+    """Say, in place of a handshake, that something broke: TLS calls it internal_error."""
+    writer.write(b"\x15\x03\x03\x00\x02\x02\x50")
     await writer.drain()
 
 

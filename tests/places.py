@@ -96,6 +96,7 @@ async def over_tls(
     way: hostile.Way | None = None,
     *,
     trusts: bool = True,
+    shakes: hostile.Way = hostile.is_silent,
     hangs: int = 0,
     connections: int = 1,
     **certificate: Any,
@@ -105,7 +106,8 @@ async def over_tls(
     Args:
         way: What is done on the first connection that got as far as a request.
         trusts: Whether the client trusts the certificate's authority.
-        hangs: On how many connections nothing is said of TLS.
+        shakes: What is done on the first `hangs` connections in place of a handshake.
+        hangs: On how many connections there is no handshake.
         connections: How many the wait takes, at the least if some of them hang.
         certificate: What is wrong with it.
     """
@@ -115,7 +117,7 @@ async def over_tls(
     async with (
         FakeStream() as server,
         hostile.front(port_of(server.url), way, 1, tls=server_context(**certificate)) as tls,
-        hostile.front(port_of(tls.url), hostile.is_silent, hangs) as front,
+        hostile.front(port_of(tls.url), shakes, hangs) as front,
     ):
         url = front.url.replace("http:", "https:")
         most = math.inf if hangs else connections

@@ -114,6 +114,14 @@ TABLE = [
     row("the certificate of another host", partial(over_tls, host="stream.invalid"), refused_tls),
     row("a TLS connection that ends without a word", partial(over_tls, hostile.closes, connections=2)),
     row("TLS handshakes that hang for a while", partial(over_tls, hangs=2, connections=3)),
+    row(
+        "TLS handshakes that end with an alert for a while",
+        partial(over_tls, shakes=hostile.alerts, hangs=2, connections=3),
+    ),
+    row(
+        "a gateway that answers without TLS for a while",
+        partial(over_tls, shakes=hostile.refuses, hangs=2, connections=3),
+    ),
     nginx_row(
         "nginx that ends each connection after its answer",
         "keepalive_timeout 0;",

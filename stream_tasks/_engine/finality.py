@@ -1,8 +1,9 @@
-"""Pure: which failures end a wait, and which are bad moments that pass."""
+"""Pure: which failures end a wait. The others are bad moments: the same poll may succeed later."""
 
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED,
@@ -13,14 +14,24 @@ from stream_tasks.exceptions import (
 
 __all__ = ["ends_wait", "is_not_found", "is_passing"]
 
-_NOT_FOUND = 404
-_PASSING = frozenset({408, 425, 429})
-_SERVER_ERROR = 500
+_NOT_FOUND: Final = 404
+_SERVER_ERROR: Final = 500
+
+_PASSING: Final = frozenset({304, 408, 425, 429})
+"""The statuses below 500 that tell of a bad moment. A 304 answers a condition that no request holds."""
+
+_ID_PATH: Final = "$.task_id"
+"""Where an answer about another task does not fit."""
 
 
 def is_passing(status_code: int) -> bool:
-    """Whether an HTTP status tells of a bad moment, after which the same request may fare better."""
+    """Whether an HTTP status tells of a bad moment."""
     return status_code in _PASSING or status_code >= _SERVER_ERROR
+
+
+def is_not_found(failure: Exception) -> bool:
+    """Whether the server does not know the task, perhaps not yet."""
+    return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
 
 
 def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> bool:
@@ -38,22 +49,18 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
             return waited >= not_found_grace
         return not is_passing(failure.status_code)
     if isinstance(failure, StreamTransportException):
-        return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED and not _was_cut_off(failure)
+        return _is_unverified(failure)
     if isinstance(failure, StreamDecodeException):
         # A cut or foreign body is a bad moment; JSON of another shape comes again.
-        return failure.path is not None
+        return failure.path not in (None, _ID_PATH)
     return True
 
 
-def _was_cut_off(failure: BaseException | None) -> bool:
-    """Whether the other side left in the middle of a handshake, rather than failing it."""
-    while failure is not None:
-        if isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return True
-        failure = failure.__cause__
-    return False
-
-
-def is_not_found(failure: Exception) -> bool:
-    """Whether the server does not know the task, perhaps not yet."""
-    return isinstance(failure, StreamApiException) and failure.status_code == _NOT_FOUND
+def _is_unverified(failure: StreamTransportException) -> bool:
+    """Whether the other side did not prove who it is. All other trouble with TLS may pass."""
+    if failure.error_type != TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED:
+        return False
+    cause = failure.__cause__
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    return cause is None or isinstance(cause, ssl.SSLCertVerificationError)
