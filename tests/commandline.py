@@ -1,5 +1,6 @@
 """The command line as a process: what it prints, where, and how it ends."""
 
+import functools
 import os
 import re
 import select
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyte
 import pytest
+from forking import Forked, ForkServer
 
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream
@@ -37,6 +39,7 @@ _demo.SECONDS = 0.4
 from stream_tasks.__main__ import main
 main()
 """
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 class Ended(NamedTuple):
@@ -85,12 +88,27 @@ def run_here(capsys: pytest.CaptureFixture[str], *args: str) -> Ended:
     return Ended(ended.value.code, out, err)
 
 
-def start(*args: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the command line in a process of its own."""
+@functools.cache
+def _fork_server() -> ForkServer:
+    return ForkServer("stream_tasks")
+
+
+def start(*args: str, program: str = PROGRAM, **options: Any) -> subprocess.Popen[str]:
+    """Start the command line in a process that is forked from one that has imported it.
+
+    Args:
+        args: Its arguments.
+        program: What runs it.
+        options: stdin, stdout and stderr, and those of `Forked`.
+    """
+    return Forked(_fork_server(), program, *args, **(PIPES | options))
+
+
+def start_python(*args: str, **options: Any) -> subprocess.Popen[str]:
+    """Start Python and the command line in it, for what Python does at its start."""
     # The environment is named: readline puts LINES and COLUMNS into what would be taken over otherwise.
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *args], text=True, env=dict(os.environ), **options
+        [sys.executable, "-c", PROGRAM, *args], text=True, env=dict(os.environ), **(PIPES | options)
     )
 
 
@@ -109,21 +127,28 @@ class Terminal:
         args: Its arguments.
         columns: How wide the terminal is.
         lines: How high it is.
+        is_forked: Whether to `start` it, or to `start_python` with it.
         streams: Where stdin, stdout or stderr go, if not to the terminal.
     """
 
-    def __init__(self, *args: str, columns: int = 80, lines: int = 24, **streams: int) -> None:
+    def __init__(
+        self, *args: str, columns: int = 80, lines: int = 24, is_forked: bool = True, **streams: int
+    ) -> None:
         self._leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
-        streams = {"stdin": follower, "stdout": follower, "stderr": follower, **streams}
+        options: dict[str, Any] = {"stdin": follower, "stdout": follower, "stderr": follower, **streams}
         # In a session of its own, whose terminal this is: ^C reaches it.
-        options = {
-            "start_new_session": True,
-            "preexec_fn": lambda: fcntl.ioctl(follower, termios.TIOCSCTTY, 0),
-        }
-        self.process = start(*args, **streams, **options)
+        if is_forked:
+            self.process = start(*args, **options, terminal=follower)
+        else:
+            self.process = start_python(
+                *args,
+                **options,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(follower, termios.TIOCSCTTY, 0),
+            )
         os.close(follower)
         self._written = b""
         self._is_open = True

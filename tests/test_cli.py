@@ -333,7 +333,7 @@ class TestFullDisk:
         """There is nothing left but the code."""
         assert end(start(*command.split(), stderr=full)).code == 2
         assert end(start(*command.split(), stdout=full, stderr=full)).code == 2
-        process = start(*command.split(), stderr=full, preexec_fn=functools.partial(os.close, 1))
+        process = start(*command.split(), stderr=full, closed=(1,))
         assert end(process).code == 2
 
     def test_stderr_of_a_wait(self, server: FakeStream, full: BinaryIO) -> None:
@@ -368,7 +368,7 @@ class TestFullDisk:
 class TestClosedStderr:
     def test_usage(self) -> None:
         """Wrong usage is not said on stdout instead."""
-        ended = end(start("get", preexec_fn=functools.partial(os.close, 2)))
+        ended = end(start("get", closed=(2,)))
         assert (ended.code, ended.out) == (2, "")
 
 

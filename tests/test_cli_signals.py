@@ -4,7 +4,6 @@ import asyncio
 import functools
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +12,19 @@ from typing import TypeAlias
 
 import click
 import pytest
-from commandline import PROGRAM, SIGNALS, Ended, end, pty, run_here, serve, set_environment, start, until
+from commandline import (
+    PROGRAM,
+    SIGNALS,
+    Ended,
+    end,
+    pty,
+    run_here,
+    serve,
+    set_environment,
+    start,
+    start_python,
+    until,
+)
 
 from stream_tasks.cli import _signals, _wait
 from stream_tasks.cli._signals import Stop
@@ -228,12 +239,7 @@ def pressed(*args, **kwargs):
     return original(*args, **kwargs)
 asyncio.BaseEventLoop.{moment} = pressed
 """
-        process = subprocess.Popen(
-            [sys.executable, "-c", pressing + PROGRAM, "wait", "endless", "--timeout", "0"],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = start("wait", "endless", "--timeout", "0", program=pressing + PROGRAM)
         ended = end(process)
         assert ended.code == code
         if code == 130:
@@ -256,7 +262,7 @@ asyncio.BaseEventLoop.{moment} = pressed
     ) -> None:
         """What waits for an answer ends with a word and the signal's code."""
         server.inject(Fault.hang(), times=9)
-        process = start(*command)
+        process = start_python(*command)
         until(lambda: server.requests)
         process.send_signal(number)
         ended = end(process)
@@ -265,12 +271,7 @@ asyncio.BaseEventLoop.{moment} = pressed
     @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)
     def test_demo(self, number: int, code: int, word: str) -> None:
         """So does the demo."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.replace("0.4", "400"), "demo"],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = start("demo", program=PROGRAM.replace("0.4", "400"))
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)

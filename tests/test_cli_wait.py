@@ -399,7 +399,7 @@ class TestLines:
     def test_no_stream(self, server: FakeStream, closed: int) -> None:
         """Without stdin, stdout or stderr it does what can be done without."""
         add(server, "done")
-        process = start("wait", "done", preexec_fn=functools.partial(os.close, closed))
+        process = start("wait", "done", closed=(closed,))
         assert end(process).code == 0
 
     def test_ten_thousand(self, server: FakeStream) -> None:
@@ -800,7 +800,7 @@ class TestTerminal:
         """What a terminal's encoding lacks is escaped."""
         add(server, "a", "b", error=TaskFailure("壊れた"))
         monkeypatch.setenv("PYTHONIOENCODING", encoding)
-        ended = on_terminal("wait", "a", "b")
+        ended = on_terminal("wait", "a", "b", is_forked=False)
         assert ended.code == 1
         assert ended.out.count("\\u58ca\\u308c\\u305f") >= 2
 
