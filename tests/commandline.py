@@ -1,6 +1,5 @@
 """The command line as a process: what it prints, where, and how it ends."""
 
-import functools
 import os
 import re
 import select
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyte
 import pytest
-from forking import Forked, ForkServer
+from forking import Forked, fork_server
 
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream
@@ -88,11 +87,6 @@ def run_here(capsys: pytest.CaptureFixture[str], *args: str) -> Ended:
     return Ended(ended.value.code, out, err)
 
 
-@functools.cache
-def _fork_server() -> ForkServer:
-    return ForkServer("stream_tasks")
-
-
 def start(*args: str, program: str = PROGRAM, **options: Any) -> subprocess.Popen[str]:
     """Start the command line in a process that is forked from one that has imported it.
 
@@ -101,7 +95,7 @@ def start(*args: str, program: str = PROGRAM, **options: Any) -> subprocess.Pope
         program: What runs it.
         options: stdin, stdout and stderr, and those of `Forked`.
     """
-    return Forked(_fork_server(), program, *args, **(PIPES | options))
+    return Forked(fork_server(), program, *args, **(PIPES | options))
 
 
 def start_python(*args: str, **options: Any) -> subprocess.Popen[str]:

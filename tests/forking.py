@@ -7,11 +7,12 @@ arguments and an exit code of its own, signals reach it, and the interpreter end
 Only what Python does at its start cannot be seen in a fork: its flags and what it makes of PYTHON* variables
 are the server's, and nothing is left to import. Tests of these start Python.
 
-This file is both: what tests import, and the server's program.
+This file is both what tests import and what the server runs.
 """
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -25,9 +26,15 @@ import sys
 import threading
 import types
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeAlias, cast
 
 import coverage
+
+PROGRAM = "exec(*__import__('forking').serve())"
+"""What the server runs, and its children go on with."""
+
+Work: TypeAlias = tuple[types.CodeType, dict[str, Any]]
+"""What a child is to run, and the names of its ``__main__``."""
 
 MEASURED = "COVERAGE_PROCESS_"
 """Variables begin with it that have coverage.py measure a process."""
@@ -47,7 +54,8 @@ class ForkServer:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *flags, __file__, str(theirs.fileno()), *modules],
+                [sys.executable, *flags, "-c", PROGRAM, str(theirs.fileno()), *modules],
+                cwd=Path(__file__).parent,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={
@@ -69,6 +77,12 @@ class ForkServer:
         with theirs:
             socket.send_fds(self._control, [b"1"], [theirs.fileno()])
         return ours
+
+
+@functools.cache
+def fork_server(*flags: str) -> ForkServer:
+    """Return the one that has imported all of this package, under flags of Python."""
+    return ForkServer("stream_tasks", flags=flags)
 
 
 class Forked(subprocess.Popen[str]):
@@ -144,8 +158,14 @@ def import_all(name: str) -> None:
             importlib.import_module(found.name)
 
 
-def serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for each that asks, until nobody can any more; returns, in a fork of a fork, what it is to do."""
+def serve() -> Work:
+    """Fork for each that asks, until nobody can any more; returns, in a fork of a fork, what it is to run."""
+    number, *modules = sys.argv[1:]
+    for name in modules:
+        import_all(name)
+    gc.collect()
+    gc.freeze()  # the end of a child then need not go through all that was imported
+    control = socket.socket(fileno=int(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal is for the tests, which end it
     while fds := socket.recv_fds(control, 1, 1)[1]:
         assert threading.active_count() == 1
@@ -159,8 +179,8 @@ def serve(control: socket.socket) -> dict[str, Any]:
     sys.exit()
 
 
-def be_parent(told: socket.socket) -> dict[str, Any]:
-    """Have a child that does what it is told, and tell its number and how it ended."""
+def be_parent(told: socket.socket) -> Work:
+    """Tell the number of a child and how it ended; returns, in the child, what it is to run."""
     fds = socket.recv_fds(told, 1, 4)[1]
     with told.makefile("r") as lines:
         order: dict[str, Any] = json.loads(lines.readline())
@@ -168,7 +188,7 @@ def be_parent(told: socket.socket) -> dict[str, Any]:
     if not child:
         told.close()
         prepare(order, *fds)
-        return order
+        return compile(order["code"], order["path"] or "<string>", "exec"), make_main(order["path"])
     for fd in fds:
         os.close(fd)
     told.sendall(b"%d\n" % child)
@@ -200,10 +220,19 @@ def prepare(order: dict[str, Any], stdin: int, stdout: int, stderr: int, termina
         if stream is None:
             os.close(number)
     sys.argv = [order["path"] or "-c", *order["args"]]
-    sys.path[0] = str(Path(order["path"]).parent) if order["path"] else ""
+    if order["path"]:
+        sys.path[0] = str(Path(order["path"]).parent)
     sys.excepthook = show
     if any(name.startswith(MEASURED) for name in os.environ):
         coverage.process_startup()
+
+
+def make_main(path: str | None) -> dict[str, Any]:
+    """Make an empty ``__main__``; the server's own is frozen, and what it held would not be collected."""
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
+    if path:
+        module.__file__ = path
+    return module.__dict__
 
 
 def opened(number: int, name: str, like: TextIO) -> TextIO:
@@ -222,18 +251,6 @@ def opened(number: int, name: str, like: TextIO) -> TextIO:
 
 
 def show(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    """Show what was not caught without this file's own frame."""
+    """Show what was not caught without the frame of `PROGRAM`."""
     trace = trace and trace.tb_next
     sys.__excepthook__(kind, error.with_traceback(trace), trace)
-
-
-if __name__ == "__main__":
-    for name in sys.argv[2:]:
-        import_all(name)
-    gc.collect()
-    gc.freeze()  # the children then share more of the memory
-    order = serve(socket.socket(fileno=int(sys.argv[1])))
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    if order["path"]:
-        main.__file__ = order["path"]
-    exec(compile(order["code"], order["path"] or "<string>", "exec"), main.__dict__)

@@ -43,6 +43,13 @@ ENDS = {
     "it leaves": "import os\nprint('unwritten')\nos._exit(9)",
     "it is waited for": "import threading\nthreading.Timer(0.05, print, ['late']).start()",
     "it says goodbye": "import atexit\natexit.register(print, 'bye')",
+    "what it leaves goes first": """
+import stream_tasks.exceptions
+class Left:
+    def __del__(self, name=stream_tasks.exceptions.__dict__):
+        print(name["StreamException"])
+left = Left()
+""",
     "it cannot write": "import os\nprint('lost')\nos.close(1)",
 }
 
