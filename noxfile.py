@@ -15,7 +15,8 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # of most tests the greater part is waiting
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+THOROUGH = ["-o", "asyncio_debug=true", "--hypothesis-profile", "thorough"]
 
 KIT = """
 def test_kit(fake_stream, stream_client, virtual_clock):
@@ -37,13 +38,17 @@ def oldest(requirements: list[str]) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the suite and demand full coverage; arguments go to pytest, which then runs alone."""
+    """Run most tests, in two minutes; arguments go to pytest, and take the place of all options."""
     session.install("-e", ".[cli]", *group("tests"))
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-        return
+    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not slow"]))
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run all tests, also those of rare machinery, in asyncio's debug mode, and demand full coverage."""
+    session.install("-e", ".[cli]", *group("slow"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -51,14 +56,14 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def every_python(session: nox.Session) -> None:
     """Run the suite on each Python that is there, with the newest dependencies."""
-    session.install("-e", ".[cli]", *group("tests"))
+    session.install("-e", ".[cli]", *group("slow"))
     session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
 def uvloop(session: nox.Session) -> None:
     """Run the suite on uvloop, the private loop of the blocking client included."""
-    session.install("-e", ".[cli,speed]", *group("tests"))
+    session.install("-e", ".[cli,speed]", *group("slow"))
     session.run("pytest", *(session.posargs or PARALLEL), env={"STREAM_UVLOOP": "1"})
 
 
@@ -67,7 +72,7 @@ def lowest(session: nox.Session) -> None:
     """Run the suite on the oldest allowed dependencies."""
     project = PYPROJECT["project"]
     pins = oldest([*project["dependencies"], *project["optional-dependencies"]["cli"]])
-    session.install("-e", ".", *pins, *group("tests"))
+    session.install("-e", ".", *pins, *group("slow"))
     session.run("pytest", *(session.posargs or PARALLEL))
 
 

@@ -1,4 +1,16 @@
-"""What the tests share."""
+"""What the tests share.
+
+There are two lanes. `nox -s tests` is for trying a change and ends within two minutes; it leaves out what is
+marked as `slow`. `nox -s slow` runs all tests, in asyncio's debug mode, and demands full coverage. A new test
+is marked as slow if it
+
+- takes more than a second of CPU time, or waits for more than a second;
+- needs a package of the dependency group `slow`;
+- is of rare machinery (another shell, server or interpreter), or one of many cases that show the same.
+
+A test that needs a process of its own forks it, as `commandline.start` and `scripts.run` do. Python is started
+only for what happens at its start. No test asserts how quick the machine is.
+"""
 
 import asyncio
 import logging
@@ -15,7 +27,8 @@ from hypothesis import settings
 from stream_tasks import AsyncStream, Stream
 from stream_tasks.testing import FakeStream
 
-settings.register_profile("quick", max_examples=50, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("thorough", max_examples=50, deadline=None)  # `nox -s slow` asks for it
 settings.load_profile("quick")
 
 

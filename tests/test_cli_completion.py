@@ -58,10 +58,10 @@ def test_syntax(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     ("words", "offered"),
     [
         pytest.param(["w"], {"wait"}, id="a command"),
-        pytest.param([""], set(commands.commands), id="all commands"),
-        pytest.param(["wait", "--ti"], {"--timeout"}, id="an option"),
+        pytest.param([""], set(commands.commands), id="all commands", marks=pytest.mark.slow),
+        pytest.param(["wait", "--ti"], {"--timeout"}, id="an option", marks=pytest.mark.slow),
         pytest.param(["doctor", "--api-"], {"--api-key", "--api-secret", "--api-secret-file"}, id="options"),
-        pytest.param(["completion", ""], set(SHELLS), id="an argument's values"),
+        pytest.param(["completion", ""], set(SHELLS), id="an argument's values", marks=pytest.mark.slow),
     ],
 )
 def test_bash(words: list[str], offered: set[str]) -> None:
@@ -79,6 +79,7 @@ def test_bash(words: list[str], offered: set[str]) -> None:
 
 @pytest.mark.usefixtures("program")
 @pytest.mark.parametrize("option", ["--from", "--journal", "--api-secret-file"])
+@pytest.mark.slow
 def test_bash_files(option: str) -> None:
     """Where a file is wanted, bash is left to offer the names of files."""
     typed = {"COMP_WORDS": f"stream-tasks wait {option} id", "COMP_CWORD": "3"}
@@ -86,6 +87,7 @@ def test_bash_files(option: str) -> None:
 
 
 @pytest.mark.usefixtures("program")
+@pytest.mark.slow
 def test_fish() -> None:
     """After the line that its help names, fish offers options with what they are for."""
     completing = "stream-tasks completion fish | source; complete --do-complete 'stream-tasks wait --time'"
@@ -93,6 +95,7 @@ def test_fish() -> None:
 
 
 @pytest.mark.usefixtures("program")
+@pytest.mark.slow
 def test_zsh() -> None:
     """After the line that its help names, zsh knows whom to ask."""
     completing = """

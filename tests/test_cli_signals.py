@@ -262,7 +262,7 @@ asyncio.BaseEventLoop.{moment} = pressed
     ) -> None:
         """What waits for an answer ends with a word and the signal's code."""
         server.inject(Fault.hang(), times=9)
-        process = start_python(*command)
+        process = (start_python if command == ["get", "a"] else start)(*command)
         until(lambda: server.requests)
         process.send_signal(number)
         ended = end(process)

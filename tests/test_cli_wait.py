@@ -402,6 +402,7 @@ class TestLines:
         process = start("wait", "done", closed=(closed,))
         assert end(process).code == 0
 
+    @pytest.mark.slow
     def test_ten_thousand(self, server: FakeStream) -> None:
         """Ten thousand ids on stdin are ten thousand lines on stdout."""
         ids = [str(number) for number in range(10_000)]

@@ -278,6 +278,7 @@ def test_a_subclass_stays_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["Stream", "AsyncStream"])
+@pytest.mark.slow
 async def test_a_real_official_client_hands_over(server: FakeStream, name: str) -> None:
     """The settings of a real getstream client open the same server."""
     with warnings.catch_warnings():

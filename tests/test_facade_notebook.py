@@ -68,6 +68,7 @@ def run_cells(server: FakeStream, folder: Path, *cells: str) -> list[dict[str, A
     return found[1:]
 
 
+@pytest.mark.slow
 def test_a_notebook(threaded_server: FakeStream, tmp_path: Path) -> None:
     """A cell may block, await, and be interrupted, which ends its wait and leaves the kernel fit for more."""
     threaded_server.add_task("t", statuses=["running"], result={"a": 1})

@@ -267,6 +267,7 @@ CHILDREN = {
 
 @needs_fork
 @pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS)
+@pytest.mark.slow
 def test_forked_children_leave_their_parent_alone(
     threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch, parent: str
 ) -> None:
@@ -358,6 +359,7 @@ METHODS = ["spawn", *(["fork", "forkserver"] if hasattr(os, "fork") else [])]
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_worker_processes(threaded_server: FakeStream, method: str) -> None:
     """Under `multiprocessing` a module's client serves the parent, its processes and its pools."""
     threaded_server.add_task("t", statuses=[], result={"a": 1})
@@ -434,6 +436,7 @@ def ask(address: Path) -> list[str]:
 
 @needs_fork
 @pytest.mark.parametrize("use", ["", "client.get_task('t')\n"], ids=["made", "made and used"])
+@pytest.mark.slow
 def test_a_client_that_was_made_in_the_master(threaded_server: FakeStream, tmp_path: Path, use: str) -> None:
     """Workers of a pre-fork server share the client of the module that the master has loaded."""
     threaded_server.add_task("t", statuses=[], result={"a": 1})

@@ -927,6 +927,7 @@ def official() -> Any:
     return getstream
 
 
+@pytest.mark.slow
 def test_official_sync_client_works() -> None:
     """The official blocking client starts operations, waits for them and sees them fail."""
     getstream = official()
@@ -952,6 +953,7 @@ def test_official_sync_client_works() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Missing value of non-optional type:RuntimeWarning")  # fields of the call
+@pytest.mark.slow
 async def test_official_async_client_works(server: FakeStream) -> None:
     """The official async client starts operations and waits for them."""
     getstream = official()

@@ -413,6 +413,7 @@ async def test_room_must_be_a_count(max_waiting: Any) -> None:
         client.as_completed(["a"], max_waiting=max_waiting)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_tasks_take_bounded_memory() -> None:
     """What has been handed out is forgotten; tasks that take equally long come in order."""
 

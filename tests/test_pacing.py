@@ -751,6 +751,7 @@ def test_what_went_out_before_the_quota_was_known_makes_no_room() -> None:
     assert intervals[0] == pytest.approx(intervals[1])
 
 
+@pytest.mark.slow
 def test_four_clients_of_one_quota_are_hardly_refused() -> None:
     """Each finds its part, though none knows of the others."""
     server = QuotaServer(600, latency=(0.01, 0.05))

@@ -13,6 +13,7 @@ MEBIBYTE = 2**20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.slow
 def test_nothing_is_lost_and_nothing_grows_among_faults() -> None:
     """Hundreds of waits at a time, where one poll in ten fails, are each answered once."""
     command = [sys.executable, "-W", "error", soak.__file__, "--seconds", "3", "--waits", "300"]
