@@ -407,7 +407,7 @@ class TestLines:
         """Ten thousand ids on stdin are ten thousand lines on stdout."""
         ids = [str(number) for number in range(10_000)]
         add(server, *ids)
-        process = start("wait", "-", stdin=subprocess.PIPE)
+        process = start("wait", "-", "--quiet", stdin=subprocess.PIPE)
         ended = end(process, "\n".join(ids))
         assert (ended.code, ended.err) == (0, "")
         assert {line["task_id"] for line in lines(ended.out)} == set(ids)

@@ -1073,7 +1073,7 @@ async def test_many_tasks_have_an_outcome_each(
     outcomes = await client.wait_for_tasks(
         tasks,
         0.05,
-        0.3,
+        2,
         on_outcome=note_later if is_async else lambda outcome: told.append(outcome.task_id),
     )
     assert list(outcomes) == ["good", "#2", "bad", "odd", "never"]
