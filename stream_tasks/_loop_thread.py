@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import contextvars
 import functools
 import math
 import os
 import selectors
+import sys
 import threading
 import weakref
-from queue import SimpleQueue
+from concurrent.futures import thread as pools
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, TypeVarTuple, cast
 
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
@@ -19,6 +22,7 @@ from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportExce
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
+    from types import FrameType
 
 __all__ = ["LoopThread"]
 
@@ -31,8 +35,18 @@ UVLOOP_VARIABLE: Final = "STREAM_UVLOOP"
 _PATIENCE: Final = 0.5
 """For how long whoever closes in passing waits for the loop to end, in seconds."""
 
+_GLANCE: Final = 0.2
+"""How often a pool's thread looks whether its pool is being shut down, in seconds."""
+
+_SHUTDOWN: Final = pools.ThreadPoolExecutor.shutdown.__code__
+# uvloop's own functions have no frames: there, the thread's is the next one.
+_LOOPS_SHUTDOWN: Final = (asyncio.BaseEventLoop._do_shutdown.__code__, threading.Thread.run.__code__)  # type: ignore[attr-defined]  # noqa: SLF001
+
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _left_to_the_parent: list[Any] = []
+_is_ending = False  # the interpreter
+_is_child = False  # of a fork
+_watcher: threading.Thread | None = None
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -128,8 +142,7 @@ class LoopThread:
         self._lock = threading.RLock()  # a signal handler may close what its thread is about to call
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self.is_closed = False
-        self._is_exiting = False
+        self.is_closed = self._is_exiting = _is_ending
         _all.add(self)
 
     def run(self, function: Callable[[], Awaitable[T]], calls: SimpleQueue[Any] | None = None) -> T:
@@ -141,6 +154,8 @@ class LoopThread:
 
         Raises:
             RuntimeError: The client is closed, or this is the loop's own thread.
+            SystemExit: The interpreter is ending, or the event loop whose pool this thread belongs to:
+                the thread ends with it, and prints nothing.
         """
         call = _Call(function, SimpleQueue() if calls is None else calls)
         try:
@@ -240,20 +255,30 @@ class LoopThread:
         # Under the lock, so that what has begun is there to be cancelled when the loop is stopped.
         with self._lock:
             if self.is_closed:
-                raise RuntimeError("this client is closed")
+                raise self._closed()
             call.loop = self._loop or self._begin()
             call.loop.call_soon_threadsafe(call.start)
 
     def _attend(self, call: _Call[Any]) -> None:
         """Return when a call is over; until then do what it wants done in this thread."""
-        while (event := call.events.get()) is not call:
+        glance = _GLANCE if _is_of_a_pool() else None
+        while True:
+            try:
+                event = call.events.get(timeout=glance)
+            except Empty:
+                if _is_abandoned():
+                    raise SystemExit("the event loop in whose pool this call waited is ending") from None
+                continue
+            if event is call:
+                return
             event()
             if call.loop is not self._loop:
                 raise RuntimeError("this call goes on in the parent process, not in its forked child")
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         """Start the loop's thread; an interrupt leaves all of it, or nothing."""
-        _watch_main_thread()
+        if _is_child:
+            _watch_main_thread()
         made: SimpleQueue[asyncio.AbstractEventLoop | Exception] = SimpleQueue()
         is_wanted: SimpleQueue[bool] = SimpleQueue()
         thread = threading.Thread(target=_serve, args=(made, is_wanted), name="stream_tasks", daemon=True)
@@ -289,11 +314,15 @@ class LoopThread:
         if not task.cancelled():
             return task.result()
         if self._is_exiting:
-            if threading.current_thread() is threading.main_thread():  # in what atexit calls
-                raise RuntimeError("this client is closed")
-            # This thread goes with the interpreter, and threading prints nothing of that.
-            raise SystemExit
+            raise self._closed()
         raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
+
+    def _closed(self) -> BaseException:
+        """Return what a call to a closed client raises."""
+        if self._is_exiting and threading.current_thread() is not threading.main_thread():
+            # Threads print nothing of it, and those that try again after any error end with it.
+            return SystemExit()
+        return RuntimeError("this client is closed")
 
     def exit(self, *_: object) -> None:
         """Close because the interpreter ends, or the client is collected: that must not hang on anything."""
@@ -357,10 +386,47 @@ def _serve(made: SimpleQueue[asyncio.AbstractEventLoop | Exception], is_wanted: 
         loop.close()
 
 
-_watcher: threading.Thread | None = None
+def _is_of_a_pool() -> bool:
+    """Whether this is a thread of a `ThreadPoolExecutor`."""
+    return threading.current_thread() in pools._threads_queues  # noqa: SLF001
+
+
+def _is_abandoned() -> bool:
+    """Whether an event loop that ends waits for this thread, which is of its pool.
+
+    Whatever awaited this call has been cancelled by then. Others who shut a pool down wait for results.
+    """
+    this = threading.current_thread()
+    for frame in sys._current_frames().values():  # noqa: SLF001 - documented, despite its name
+        place: FrameType | None = frame
+        while place is not None and place.f_code is not _SHUTDOWN:
+            place = place.f_back
+        if place is not None and _is_a_loops(place) and this in place.f_locals["self"]._threads:  # noqa: SLF001
+            return True
+    return False
+
+
+def _is_a_loops(shutdown: FrameType) -> bool:
+    """Whether an event loop shuts a pool down here."""
+    caller = shutdown.f_back
+    return caller is not None and caller.f_code in _LOOPS_SHUTDOWN
+
+
+def _at_end() -> None:
+    """End all calls, before the interpreter joins the threads that wait for them."""
+    global _is_ending  # noqa: PLW0603 - one for the process
+    _is_ending = True
+    for runner in list(_all):
+        runner.exit()
+
+
+# Functions that are registered last are called first, and importing `pools` has registered the one that
+# joins the threads of all pools. `atexit` would be too late: all threads are joined before.
+getattr(threading, "_register_atexit", atexit.register)(_at_end)
 
 
 def _watch_main_thread() -> None:
+    """End all calls with the main thread: in a child that another thread has forked, no interpreter ends."""
     global _watcher  # noqa: PLW0603 - one for the process
     # An interrupt may come between making and starting it; what has not begun is made anew.
     if _watcher is None or not _watcher.is_alive():
@@ -369,15 +435,13 @@ def _watch_main_thread() -> None:
 
 
 def _at_main_thread_end() -> None:
-    # Before atexit, the interpreter joins all threads: waits in them must end first.
     threading.main_thread().join()
-    for runner in list(_all):
-        runner.exit()
+    _at_end()
 
 
 def _after_fork() -> None:
-    global _watcher  # noqa: PLW0603 - as above
-    _watcher = None
+    global _is_child, _watcher
+    _is_child, _watcher = True, None
     for runner in list(_all):
         runner._forget()  # noqa: SLF001 - the same module
 
