@@ -893,7 +893,7 @@ def run_script(server: FakeStream, code: str, *flags: str) -> str:
     """Run a script, which must print nothing on stderr."""
     settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
     env = os.environ | {"SETTINGS": json.dumps(settings)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Forked(fork_server(*flags), SCRIPT + inspect.cleandoc(code), env=env, **pipes) as process:
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
