@@ -153,7 +153,7 @@ async def ours(world: World, numbers: range) -> None:
     running_task = Task("task", "running", MOMENT, MOMENT)
     backoff = as_backoff(INTERVAL)
     engine = Engine(fetch, Pacer, Limits(CONNECTIONS, 30.0, 5.0))
-    inbox = Inbox(engine, None)
+    inbox = Inbox(engine)
     noticing = asyncio.create_task(notice())
     for number in numbers:
         await asyncio.sleep(number / ARRIVALS - world.loop.time())

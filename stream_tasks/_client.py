@@ -444,7 +444,7 @@ class AsyncStream:
                 outcomes[task_id] = None
         for outcome in at_once:
             await tell(on_outcome, outcome)
-        inbox = Inbox(engine, timeout, wants_updates=on_update is not None)
+        inbox = Inbox(engine, wants_updates=on_update is not None)
 
         def end(wait: Wait) -> Coroutine[Any, Any, None] | None:
             kind = resolve(waiting[wait.task_id], None)[1]
@@ -508,7 +508,7 @@ class AsyncStream:
     ) -> AsyncGenerator[TaskOutcome[T]]:
         """Yield the outcomes of what is pulled from `source`, as waits end."""
         engine = self._here().engine
-        inbox = Inbox(engine, timeout, wants_updates=on_update is not None)
+        inbox = Inbox(engine, wants_updates=on_update is not None)
         pulled: dict[Wait, StartedTask[Any] | type[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 

@@ -745,7 +745,7 @@ async def test_waits_that_end_as_they_begin_are_handed_out() -> None:
 async def test_an_inbox_that_is_empty_can_be_woken() -> None:
     """`next` returns None, and so it does if it was woken before."""
     client = ScriptedStream(Script("running"))
-    inbox = Inbox(client.engine, 60.0)
+    inbox = Inbox(client.engine)
     inbox.wake()
     assert await inbox.next() is None
     asyncio.get_running_loop().call_later(5, inbox.wake)

@@ -393,7 +393,7 @@ async def test_a_poll_that_was_wanted_and_then_not_is_not_sent() -> None:
     script = Script("running")
     engine = engine_over(script)
     terms = engine.terms(as_backoff(1.0), 60.0)
-    inbox = Inbox(engine, terms.timeout)
+    inbox = Inbox(engine)
     inbox.add(Wait("t", terms, inbox))
     await asyncio.sleep(0)
     assert len(engine._in_flight) == 1

@@ -413,7 +413,7 @@ async def test_closing_ends_the_waits() -> None:
 def joined(engine: Engine) -> Wait:
     """A wait for the task ``t`` that has just begun."""
     terms = engine.terms(as_backoff(1.0), 60.0)
-    inbox = Inbox(engine, terms.timeout)
+    inbox = Inbox(engine)
     mine = Wait("t", terms, inbox)
     inbox.add(mine)
     return mine

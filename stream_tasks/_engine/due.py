@@ -62,6 +62,10 @@ class DueQueue(Generic[T]):
             heapq.heappop(heap)
         return math.inf
 
+    def first(self) -> T | None:
+        """Return the item that is due first, None if there is none."""
+        return None if self.next_due() == math.inf else self._heap[0][2]
+
     def pop(self) -> T:
         """Take out the item that has been due the longest; `next_due` must have found one."""
         item = heapq.heappop(self._heap)[2]

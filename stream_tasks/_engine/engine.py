@@ -98,6 +98,16 @@ class Engine:
         return Terms(backoff, timeout, now, now + timeout)
 
     async def _run(self) -> None:
+        """Do what `_schedule` does. Should that fail, which would be a fault here, no wait hangs."""
+        try:
+            await self._schedule()
+        except Exception as exc:
+            for tracked in list(self._tasks.values()):
+                for wait in list(tracked.waits):
+                    wait.finish(self._loop.time(), exc)
+            raise
+
+    async def _schedule(self) -> None:
         """Start the polls that are due, from the first wait that has to be planned to the last one.
 
         Each time round:
@@ -274,23 +284,35 @@ class Engine:
         return False
 
     def _is_missed(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> bool:
-        """Whether a deadline was noticed late and the last look was missed: the loop was blocked over it."""
+        """Whether a deadline was noticed late, since the loop was blocked over it or the process was stopped.
+
+        If something else holds the looks back, another look would not be taken in time either.
+        """
         deadline = wait.terms.deadline
         if moment - deadline <= LATE or wait.terms.one_look_from is not None or self._is_closed:
             return False
-        return tracked is None or tracked.looked_at is None or tracked.looked_at < deadline - LATE
+        if tracked is None:
+            return self._pacer.obstacle(moment, since=wait.terms.started) is None
+        return tracked.poll is not None or self._pacer.obstacle(moment, since=self._due.due(tracked)) is None
 
     def _what_held_back(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> WaitReason | None:
         """Return what held back the looks for a wait at its deadline, None if nothing did."""
-        if tracked is None:
-            return self._pacer.obstacle(moment, since=wait.terms.started)
-        due = self._due.due(tracked)
-        if due < moment - HELD_BACK_AFTER:
-            return self._pacer.obstacle(moment, since=due)
-        poll = tracked.poll
-        if poll is not None and moment - poll.sent_at > max(STALLED_AFTER, 2 * tracked.took):
-            return "unreachable"
-        return None
+        due = wait.terms.started
+        if tracked is not None and tracked.poll is not None:
+            sent_at = tracked.poll.sent_at
+            if moment - sent_at > max(STALLED_AFTER, 2 * tracked.took):
+                return "unreachable"
+            if wait.task is not None or sent_at < due + HELD_BACK_AFTER:
+                return None
+        elif tracked is not None:
+            due = self._due.due(tracked)
+        if due >= moment - HELD_BACK_AFTER:
+            return None
+        obstacle = self._pacer.obstacle(moment, since=due)
+        if obstacle is None and self._pacer.has_rate and self._in_flight.last_sent_at > due:
+            # Others were looked at in the meantime: there was no quota for all.
+            return "rate_limited"
+        return obstacle
 
     def obstacle(self) -> Obstacle | None:
         """Return what holds polls back, if anything does."""

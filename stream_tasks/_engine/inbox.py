@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,6 @@ class Inbox:
 
     Args:
         engine: What looks at the tasks.
-        timeout: The time-out of the waits, in seconds.
         wants_updates: Whether new snapshots are events.
     """
 
@@ -56,13 +56,11 @@ class Inbox:
         "_scope",
         "_waits",
         "context",
-        "timeout",
         "wants_updates",
     )
 
-    def __init__(self, engine: Engine, timeout: float | None, *, wants_updates: bool = False) -> None:
+    def __init__(self, engine: Engine, *, wants_updates: bool = False) -> None:
         self._engine = engine
-        self.timeout = timeout
         self.wants_updates = wants_updates
         self.context = copy_context()
         self._waits: dict[Wait, None] = {}
@@ -105,6 +103,8 @@ class Inbox:
         poll = self._engine.join(wait, makes_first_look=True)
         if poll is not None:
             await self._engine.make(poll)
+            if (now := self._engine.now()) >= wait.terms.deadline:
+                self._elapsed_at = now
 
     def add(self, wait: Wait, moment: float = -math.inf) -> None:
         """Begin one of many waits, unless its deadline has come at this moment."""
@@ -131,17 +131,33 @@ class Inbox:
             A new snapshot, or a wait that has ended, which is let go by then; None after `wake`.
         """
         if not self._events and self._elapsed_at is None:
-            self._engine.endings.add(self)
-            try:
-                with anyio.fail_after(self.remaining()) as self._scope:
-                    await self._arrival()
-            except TimeoutError:
-                self.elapse(self._engine.now())
-                self._engine.endings.elapse(self.timeout, self._engine.now())
-            finally:
-                self._engine.endings.discard(self)
-                self._scope = None
+            deadline = self.deadline
+            if deadline <= self._engine.now():
+                # Nobody looked here at the deadline. It was not noticed late.
+                self._elapsed_at = deadline
+            else:
+                await self._sleep(deadline)
         return await self.take()
+
+    async def _sleep(self, deadline: float) -> None:
+        """Sleep until something happens, or until the deadline."""
+        endings = self._engine.endings
+        try:
+            with suppress(TimeoutError), anyio.fail_after(None) as self._scope:
+                if deadline < math.inf:
+                    endings.add(self, deadline)  # which arms the scope if this is the first to elapse
+                await self._arrival()
+        finally:
+            self._scope = None
+            endings.discard(self)
+        if self._elapsed_at is None and self.deadline <= (now := self._engine.now()):
+            self._elapsed_at = now
+            endings.elapse(now)
+
+    def arm(self) -> None:
+        """Let the sleep end at the deadline: no other inbox elapses earlier."""
+        if self._scope is not None and self._scope.deadline == math.inf:
+            self._scope.deadline = self.deadline
 
     async def take(self) -> Event | None:
         """Return the next event as `next` does, but sleep without a deadline.
@@ -175,20 +191,10 @@ class Inbox:
             await anyio.lowlevel.checkpoint()
         return await self.take()
 
-    def remaining(self) -> float | None:
-        """Return the seconds until the deadline, None if there is none."""
-        deadline = self.deadline
-        return None if deadline == math.inf else deadline - self._engine.now()
-
     def elapse(self, moment: float) -> None:
         """Let the waits end whose deadline has come by then."""
         self._elapsed_at = moment
         self._stir()
-
-    def call_off(self) -> None:
-        """Take the deadline from `next`, as somebody else calls `elapse` when it is this inbox's turn."""
-        if self._scope is not None:
-            self._scope.deadline = math.inf
 
     async def close(self) -> None:
         """Let go of all waits; nothing of them is left when this returns."""
@@ -242,7 +248,7 @@ async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: On
     """
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
-    inbox = Inbox(engine, terms.timeout, wants_updates=on_update is not None)
+    inbox = Inbox(engine, wants_updates=on_update is not None)
     wait = Wait(task_id, terms, inbox)
     try:
         await inbox.begin(wait, moment)
@@ -258,7 +264,7 @@ async def follow(engine: Engine, task_id: str, terms: Terms) -> AsyncGenerator[T
     """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
-    inbox = Inbox(engine, terms.timeout, wants_updates=True)
+    inbox = Inbox(engine, wants_updates=True)
     wait = Wait(task_id, terms, inbox)
     try:
         await inbox.begin(wait, moment)
@@ -289,8 +295,9 @@ async def wait_for_all(
         on_update: Called with each new snapshot.
     """
     now = asyncio.get_running_loop().time
+    moment = deadline  # unless it comes while this sleeps, and is noticed later
     is_over = False
-    while not is_over:
+    while not is_over and now() < deadline:
         pending = None
         scope: anyio.CancelScope | None = None
         try:
@@ -306,10 +313,11 @@ async def wait_for_all(
         except TimeoutError:
             if scope is None or not scope.cancelled_caught:
                 raise  # out of a callback
-            await _run_out(inbox, waits, now(), on_end)
-            return
+            moment = now()
         if pending is not None:
             await pending
+    if not is_over:
+        await _run_out(inbox, waits, moment, on_end)
 
 
 async def _run_out(

@@ -128,13 +128,14 @@ class InFlight:
     is told how it ended. Only the engine adds and removes polls; the pacer reads.
     """
 
-    __slots__ = ("_answered_sent_at", "_gave_way_at", "_patience", "_polls")
+    __slots__ = ("_answered_sent_at", "_gave_way_at", "_patience", "_polls", "last_sent_at")
 
     def __init__(self) -> None:
         self._polls: dict[Poll, None] = {}
         self._patience = LOOK_TIMEOUT
         self._gave_way_at = -math.inf
         self._answered_sent_at = -math.inf
+        self.last_sent_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._polls)
@@ -149,6 +150,7 @@ class InFlight:
     def add(self, poll: Poll) -> None:
         """Add a poll that is being sent."""
         self._polls[poll] = None
+        self.last_sent_at = poll.sent_at
 
     def remove(self, poll: Poll) -> None:
         """Remove a poll that has ended."""

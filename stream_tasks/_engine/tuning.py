@@ -122,7 +122,7 @@ LATE: Final = 0.5
 """Seconds. A deadline noticed later than this was missed while the event loop was blocked or the process was
 stopped: timers are at most some 50 ms late in a loop that is only busy."""
 
-LATE_LOOK: Final = 1.0
+LATE_LOOK: Final = 1.5
 """Seconds. The limit of the look that follows a deadline noticed late."""
 
 LIMIT_SLACK: Final = 0.002

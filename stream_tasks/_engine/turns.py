@@ -10,8 +10,6 @@ from stream_tasks._engine.due import DueQueue
 from stream_tasks._engine.tuning import WAITS_A_TURN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stream_tasks._engine.inbox import Inbox
 
 __all__ = ["Beginnings", "Endings"]
@@ -82,61 +80,55 @@ def _give(turn: Turn, now: float) -> None:
 
 
 class Endings:
-    """Lets waits whose deadlines come together end some at a time.
+    """Lets calls whose deadlines come together end some at a time.
 
-    Each call has a deadline of its own, an `anyio.fail_after`. To end thousands of calls by cancelling them
-    would take twice as long as to tell them, and keep the loop from everything else. So the first deadline
-    that comes calls off those that are due with it, and tells them in turns, all by its own moment.
+    Each call that sleeps has a deadline of its own, an `anyio.fail_after`. To cancel thousands of calls takes
+    twice as long as to tell them, and keeps the loop from everything else. So only the scope of the call that
+    elapses first is armed. When it fires, it ends its own call; all others that are due by then are told in
+    turns, and all are judged by that one moment.
 
-    Invariants: each inbox that sleeps until a deadline is in `_asleep`, under its time-out. Calls with the
-    same time-out elapse in the order in which they began, so that the first one is the first that is due.
-    While `_elapsed` is not empty, `_next` is scheduled on the loop.
+    Invariants: each inbox that sleeps until a deadline is in `_asleep`. The first one of them is armed. While
+    `_elapsed` is not empty, `_next` is scheduled on the loop.
     """
 
     __slots__ = ("_asleep", "_elapsed", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._asleep: dict[float | None, dict[Inbox, None]] = {}
+        self._asleep: DueQueue[Inbox] = DueQueue()
         self._elapsed: deque[tuple[Inbox, float]] = deque()
 
-    def add(self, inbox: Inbox) -> None:
+    def __bool__(self) -> bool:
+        return bool(self._asleep or self._elapsed)
+
+    def add(self, inbox: Inbox, deadline: float) -> None:
         """Note that `inbox` sleeps until its deadline."""
-        asleep = self._asleep.get(inbox.timeout)
-        if asleep is None:
-            asleep = self._asleep[inbox.timeout] = {}
-        asleep[inbox] = None
+        self._asleep.push(inbox, deadline)
+        self._arm_first()
 
     def discard(self, inbox: Inbox) -> None:
         """Note that `inbox` no longer sleeps."""
-        asleep = self._asleep.get(inbox.timeout, {})
-        asleep.pop(inbox, None)
-        if not asleep:
-            self._asleep.pop(inbox.timeout, None)
+        self._asleep.discard(inbox)
+        self._arm_first()
 
-    def elapse(self, timeout: float | None, now: float) -> None:
-        """End, in turns, the calls with this time-out whose deadlines have come."""
+    def elapse(self, moment: float) -> None:
+        """Tell, in turns, the calls whose deadlines have come."""
         was_idle = not self._elapsed
-        asleep = self._asleep.get(timeout, {})
-        for inbox in list(_due(asleep, now)):
-            inbox.call_off()
-            del asleep[inbox]
-            self._elapsed.append((inbox, now))
+        while self._asleep.next_due() <= moment:
+            self._elapsed.append((self._asleep.pop(), moment))
         if was_idle and self._elapsed:
-            self._loop.call_soon(self._next, timeout)
+            self._loop.call_soon(self._next)
 
-    def _next(self, timeout: float | None) -> None:
+    def _next(self) -> None:
         for _ in range(min(WAITS_A_TURN, len(self._elapsed))):
             inbox, moment = self._elapsed.popleft()
             inbox.elapse(moment)
+        self.elapse(self._loop.time())
         if self._elapsed:
-            # Meanwhile, other deadlines may have come.
-            self._loop.call_soon(self._next, timeout)
-            self.elapse(timeout, self._loop.time())
+            self._loop.call_soon(self._next)
+        self._arm_first()
 
-
-def _due(asleep: dict[Inbox, None], now: float) -> Iterator[Inbox]:
-    for inbox in asleep:
-        if inbox.deadline > now:
-            return
-        yield inbox
+    def _arm_first(self) -> None:
+        first = self._asleep.first()
+        if first is not None:
+            first.arm()

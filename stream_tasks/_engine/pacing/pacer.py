@@ -60,6 +60,9 @@ class Unpaced:
         """Return when the next poll may go out; infinity if not before one in flight has ended."""
         return math.inf if len(self._in_flight) >= self._most else now
 
+    has_rate = False
+    """Whether polls are spread by a rate."""
+
     def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
         """Return what holds polls back: here nothing does."""
         del now, since
@@ -138,8 +141,12 @@ class Pacer:
 
     def _is_spread(self, lately: float) -> bool:
         """Whether a poll that was due `lately` had to wait for a rate."""
-        has_rate = bool(self._window.limit) or self._rate.is_known
-        return has_rate and lately < self.next_at(lately) < math.inf
+        return self.has_rate and lately < self.next_at(lately) < math.inf
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether polls are spread by a rate: that of the quota, or a learned one."""
+        return bool(self._window.limit) or self._rate.is_known
 
     # Notes: each says what became of one poll.
 
