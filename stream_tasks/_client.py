@@ -54,8 +54,9 @@ from stream_tasks._arguments import (
 )
 from stream_tasks._backoff import Backoff, as_backoff
 from stream_tasks._batches import batched_operation, start_batches
+from stream_tasks._engine.calls import follow, tell, wait_for_all, wait_for_end
 from stream_tasks._engine.engine import Engine, Limits
-from stream_tasks._engine.inbox import Inbox, follow, tell, unwound, wait_for_all, wait_for_end
+from stream_tasks._engine.inbox import Inbox, unwound
 from stream_tasks._engine.pacing import Pacer, Unpaced
 from stream_tasks._engine.tracked import Wait
 from stream_tasks._engine.tuning import WAITS_A_TURN

@@ -17,8 +17,8 @@ from stream_tasks import (
     Task,
 )
 from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.calls import follow, wait_for_end
 from stream_tasks._engine.engine import Engine, Limits
-from stream_tasks._engine.inbox import follow, wait_for_end
 from stream_tasks._engine.pacing import Pacer
 from stream_tasks._engine.poll import Look
 

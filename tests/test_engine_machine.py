@@ -5,7 +5,6 @@ import itertools
 from collections import Counter
 from typing import Any
 
-import pytest
 from attrs import define, field
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,8 +21,9 @@ from stream_tasks import (
     Task,
 )
 from stream_tasks._backoff import as_backoff
+from stream_tasks._engine.calls import follow, wait_for_all, wait_for_end
 from stream_tasks._engine.engine import Engine, Limits
-from stream_tasks._engine.inbox import Inbox, follow, unwound, wait_for_all, wait_for_end
+from stream_tasks._engine.inbox import Inbox, unwound
 from stream_tasks._engine.pacing import Pacer
 from stream_tasks._engine.poll import Look
 from stream_tasks._engine.tracked import Wait
@@ -31,7 +31,7 @@ from stream_tasks._engine.tracked import Wait
 PLACES = 3
 GRACE = 0.05  # by so much a wait may end late
 
-ANSWERS = {
+ANSWERS: dict[str, Any] = {
     "pending": "pending",
     "running": "running",
     "completed": "completed",
@@ -75,7 +75,8 @@ class Machine(RuleBasedStateMachine):
         poll = self.polls[task_id] = self.loop.create_future()
         try:
             async with asyncio.timeout(min(limit, 5.0)):
-                return await poll
+                answer: Look = await poll
+                return answer
         except TimeoutError:
             raise StreamTransportException("timeout") from None
         finally:
@@ -206,4 +207,3 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(deadline=None, stateful_step_count=40)
 TestEngine = Machine.TestCase
-TestEngine.pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning")]

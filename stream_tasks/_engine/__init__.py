@@ -3,8 +3,11 @@
 - ``engine``: the one coroutine for each event loop that starts the polls that are due
 - ``tracked``: one task that somebody waits for, and one caller's wait for it
 - ``poll``: one request in flight, and the ledger of all that are in flight
-- ``inbox``: how a caller receives what happens to its waits, within its deadline
+- ``calls``: what a call does: wait for one task, follow one, wait for many
+- ``inbox``: how a call receives what happens to its waits, within its deadline
 - ``due``: what is due when
+- ``alarm``: where the engine's coroutine sleeps
+- ``deadlines``: whether a deadline was noticed late, and what held the looks back
 - ``turns``: thousands of waits that begin or end at once do so some at a time
 - ``finality``: which failures end a wait
 - ``pacing``: when the next poll may go out

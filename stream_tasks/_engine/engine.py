@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
-
+from stream_tasks._engine.alarm import Alarm
+from stream_tasks._engine.deadlines import Judge
 from stream_tasks._engine.due import DueQueue
 from stream_tasks._engine.finality import is_not_found
 from stream_tasks._engine.logs import KNOWN_STATUSES, WaitLog
 from stream_tasks._engine.poll import Fetch, InFlight, Look, Poll
 from stream_tasks._engine.tracked import Terms, TrackedTask, Wait
-from stream_tasks._engine.tuning import HELD_BACK_AFTER, LATE, STALLED_AFTER, WAKE_SLACK
+from stream_tasks._engine.tuning import WAKE_SLACK
 from stream_tasks._engine.turns import Beginnings, Endings
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_UNKNOWN,
@@ -27,11 +26,8 @@ from stream_tasks.exceptions import (
 from stream_tasks.models import Obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from stream_tasks._backoff import Backoff
     from stream_tasks._engine.pacing import Pacer, Unpaced
-    from stream_tasks.exceptions import WaitReason
 
 __all__ = ["Engine", "Limits"]
 
@@ -77,6 +73,7 @@ class Engine:
         self._pacer = pacer(limits.max_in_flight, self._in_flight)
         self._tasks: dict[str, TrackedTask] = {}
         self._due: DueQueue[TrackedTask] = DueQueue()
+        self._judge = Judge(self._pacer, self._in_flight, self._due)
         self._alarm = Alarm()
         self._log = WaitLog()
         self._is_closed = False
@@ -193,8 +190,8 @@ class Engine:
         elif poll.was_cut(answer, now):
             self._pacer.dropped(poll, now)
             for wait in list(tracked.waits):
-                if wait.terms.deadline <= now and not self._is_missed(tracked, wait, now):
-                    wait.time_out(now, self._what_held_back(tracked, wait, now))
+                if wait.terms.deadline <= now and not self._judge.is_missed(tracked, wait, now):
+                    wait.time_out(now, self._judge.obstacle(tracked, wait, now))
         elif isinstance(answer, Exception):
             if poll.is_given_up:
                 # That others hang, too, is seen by how long they are out.
@@ -266,53 +263,21 @@ class Engine:
 
         Args:
             wait: The wait, which need not have joined.
-            moment: When the deadline was noticed. A burst of deadlines is judged by one moment: while
-                thousands are told, nothing else is heard.
+            moment: When the deadline was noticed.
 
         Returns:
             Whether the wait goes on for one more look.
         """
         now = self._loop.time()
         tracked = self._tasks.get(wait.task_id)
-        if self._is_missed(tracked, wait, moment):
+        if not self._is_closed and self._judge.is_missed(tracked, wait, moment):
             wait.extend(now)
             if tracked is not None and tracked.poll is None:
                 self._plan(tracked, now)
                 self._wake(now)
             return True
-        wait.time_out(now, self._what_held_back(tracked, wait, moment))
+        wait.time_out(now, self._judge.obstacle(tracked, wait, moment))
         return False
-
-    def _is_missed(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> bool:
-        """Whether a deadline was noticed late, since the loop was blocked over it or the process was stopped.
-
-        If something else holds the looks back, another look would not be taken in time either.
-        """
-        deadline = wait.terms.deadline
-        if moment - deadline <= LATE or wait.terms.one_look_from is not None or self._is_closed:
-            return False
-        if tracked is None:
-            return self._pacer.obstacle(moment, since=wait.terms.started) is None
-        return tracked.poll is not None or self._pacer.obstacle(moment, since=self._due.due(tracked)) is None
-
-    def _what_held_back(self, tracked: TrackedTask | None, wait: Wait, moment: float) -> WaitReason | None:
-        """Return what held back the looks for a wait at its deadline, None if nothing did."""
-        due = wait.terms.started
-        if tracked is not None and tracked.poll is not None:
-            sent_at = tracked.poll.sent_at
-            if moment - sent_at > max(STALLED_AFTER, 2 * tracked.took):
-                return "unreachable"
-            if wait.task is not None or sent_at < due + HELD_BACK_AFTER:
-                return None
-        elif tracked is not None:
-            due = self._due.due(tracked)
-        if due >= moment - HELD_BACK_AFTER:
-            return None
-        obstacle = self._pacer.obstacle(moment, since=due)
-        if obstacle is None and self._pacer.has_rate and self._in_flight.last_sent_at > due:
-            # Others were looked at in the meantime: there was no quota for all.
-            return "rate_limited"
-        return obstacle
 
     def obstacle(self) -> Obstacle | None:
         """Return what holds polls back, if anything does."""
@@ -354,52 +319,6 @@ class Engine:
         """Drop a task that nobody waits for; after the last one, end `_run` and return what has to unwind."""
         del self._tasks[tracked.task_id]
         return None if self._tasks else self._alarm.stop()
-
-
-class Alarm:
-    """Where the engine's coroutine sleeps: until a time, unless it is woken earlier.
-
-    Invariants: there is one coroutine at a time. `until` is when its sleep ends, minus infinity while it is
-    awake or about to wake.
-    """
-
-    __slots__ = ("_event", "_runner", "until")
-
-    def __init__(self) -> None:
-        self._runner: asyncio.Task[None] | None = None
-        self._event: anyio.Event | None = None
-        self.until = -math.inf
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the coroutine has been started and has not ended."""
-        return self._runner is not None and not self._runner.done()
-
-    def start(self, run: Coroutine[Any, Any, None]) -> None:
-        """Start the coroutine, without the context variables of the call that happens to be first."""
-        self._runner = Context().run(asyncio.get_running_loop().create_task, run)
-
-    def stop(self) -> asyncio.Task[None] | None:
-        """Cancel the coroutine; return what has to unwind."""
-        runner, self._runner, self.until = self._runner, None, -math.inf
-        if runner is not None:
-            runner.cancel()
-        return runner
-
-    async def sleep(self, now: float, until: float) -> None:
-        """Sleep until a time of the loop, or until `ring`."""
-        if self._event is None or self._event.is_set():
-            self._event = anyio.Event()
-        self.until = until
-        with anyio.move_on_after(until - now):
-            await self._event.wait()
-        self.until = -math.inf
-
-    def ring(self) -> None:
-        """End the sleep."""
-        self.until = -math.inf
-        if self._event is not None:
-            self._event.set()
 
 
 def _note_failure(pacer: Pacer | Unpaced, poll: Poll, failure: Exception, now: float) -> None:

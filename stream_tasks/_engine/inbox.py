@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -19,16 +18,15 @@ from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks.models import Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from stream_tasks._engine.engine import Engine
-    from stream_tasks._engine.tracked import Terms
 
     OnUpdate = Callable[[Task], object]
 
 Event = Task | Wait
 
-__all__ = ["Inbox", "follow", "tell", "unwound", "wait_for_end"]
+__all__ = ["Inbox", "unwound"]
 
 
 class Inbox:
@@ -176,20 +174,16 @@ class Inbox:
                 await anyio.lowlevel.checkpoint()
         return event
 
-    async def take_or_begin(self, waits: Iterator[Wait]) -> Event | None:
-        """Return the next event; while there is none, begin more waits, and give others their turn.
+    def add_some(self, waits: Iterator[Wait]) -> bool:
+        """Begin as many waits as one turn of the loop has time for, unless there is an event to be taken.
 
         Returns:
-            As for `take`; also None if all waits have begun, and their ends have been handed out.
+            Whether any has begun.
         """
-        while not self._events:
-            some = list(islice(waits, WAITS_A_TURN))
-            if not some:
-                return await self.take() if self else None
-            for wait in some:
-                self.add(wait)
-            await anyio.lowlevel.checkpoint()
-        return await self.take()
+        some = [] if self._events else list(islice(waits, WAITS_A_TURN))
+        for wait in some:
+            self.add(wait)
+        return bool(some)
 
     def elapse(self, moment: float) -> None:
         """Let the waits end whose deadline has come by then."""
@@ -234,115 +228,6 @@ class Inbox:
 
     def _leave(self, wait: Wait) -> None:
         self._orphans += self._engine.leave(wait)
-
-
-async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: OnUpdate | None = None) -> Task:
-    """Wait for a task's end.
-
-    Returns:
-        The final snapshot.
-
-    Raises:
-        StreamWaitTimeoutException: The deadline came first.
-        StreamException: A poll failed for good.
-    """
-    turn = engine.beginnings.turn(terms.deadline)
-    moment = terms.started if turn is None else await turn
-    inbox = Inbox(engine, wants_updates=on_update is not None)
-    wait = Wait(task_id, terms, inbox)
-    try:
-        await inbox.begin(wait, moment)
-        while (event := await inbox.next()) is not wait:
-            if isinstance(event, Task) and engine.now() < wait.terms.deadline:
-                await tell(on_update, event, wait.terms.deadline)
-    finally:
-        await inbox.close()
-    return wait.final()
-
-
-async def follow(engine: Engine, task_id: str, terms: Terms) -> AsyncGenerator[Task]:
-    """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
-    turn = engine.beginnings.turn(terms.deadline)
-    moment = terms.started if turn is None else await turn
-    inbox = Inbox(engine, wants_updates=True)
-    wait = Wait(task_id, terms, inbox)
-    try:
-        await inbox.begin(wait, moment)
-        while (event := await inbox.next()) is not wait:
-            if isinstance(event, Task):
-                yield event
-    finally:
-        await inbox.close()
-    wait.final()
-
-
-async def wait_for_all(
-    inbox: Inbox,
-    waits: Iterator[Wait],
-    deadline: float,
-    on_end: Callable[[Wait], Awaitable[object] | None],
-    on_update: OnUpdate | None = None,
-) -> None:
-    """Begin many waits some at a time, and pass on what happens to them until all have ended.
-
-    The whole call has one deadline. It cuts `on_update`, but not what `on_end` returns.
-
-    Args:
-        inbox: What the waits tell.
-        waits: The waits, which are made as they begin.
-        deadline: When the call ends, on the loop's clock.
-        on_end: Called with each wait that has ended; what it returns is awaited.
-        on_update: Called with each new snapshot.
-    """
-    now = asyncio.get_running_loop().time
-    moment = deadline  # unless it comes while this sleeps, and is noticed later
-    is_over = False
-    while not is_over and now() < deadline:
-        pending = None
-        scope: anyio.CancelScope | None = None
-        try:
-            with anyio.fail_after(None if deadline == math.inf else deadline - now()) as scope:
-                while pending is None and not is_over:
-                    event = await inbox.take_or_begin(waits)
-                    if isinstance(event, Wait):
-                        pending = on_end(event)
-                    elif event is not None:
-                        await tell(on_update, event)
-                    else:
-                        is_over = not inbox
-        except TimeoutError:
-            if scope is None or not scope.cancelled_caught:
-                raise  # out of a callback
-            moment = now()
-        if pending is not None:
-            await pending
-    if not is_over:
-        await _run_out(inbox, waits, moment, on_end)
-
-
-async def _run_out(
-    inbox: Inbox, waits: Iterator[Wait], moment: float, on_end: Callable[[Wait], Awaitable[object] | None]
-) -> None:
-    """End what is left after the deadline, one wait after another, those that have not begun, too."""
-    inbox.elapse(moment)
-    while True:
-        if not inbox:
-            wait = next(waits, None)
-            if wait is None:
-                return
-            inbox.add(wait, moment)
-        event = await inbox.next()
-        if isinstance(event, Wait) and (pending := on_end(event)) is not None:
-            await pending
-
-
-async def tell(callback: Callable[[Any], object] | None, news: Any, until: float = math.inf) -> None:
-    """Call back, and await what that returns, at most until a time of the loop."""
-    if callback is not None:
-        pending = callback(news)
-        if inspect.isawaitable(pending):
-            with anyio.CancelScope(deadline=until):
-                await pending
 
 
 async def unwound(cancelled: Sequence[asyncio.Task[None]]) -> None:
