@@ -108,15 +108,38 @@ def path_segment(name: str, value: Any) -> str:
     return quote(check_segment(name, value), safe="")
 
 
-def check_word(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """Return one of the allowed words.
+def check_word(name: str, value: Any, known: tuple[str, ...], *, is_closed: bool = True) -> str:
+    """Return one of the known words; with a warning, another one too unless the list is closed.
 
     Raises:
         ValueError: It is not one of them.
     """
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if value not in known:
+        if is_closed or not isinstance(value, str) or not value:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        import logging  # noqa: PLC0415 - see above
+
+        logging.getLogger("stream_tasks").warning(
+            "%s=%r is sent as it is: this version knows only %s",
+            name,
+            text_value(value),
+            ", ".join(known),
+            extra={"event": "word_unknown"},
+        )
     return text_value(value)
+
+
+def check_keys(name: str, value: Any) -> str:
+    """Return a place in an answer: keys, joined by dots.
+
+    Raises:
+        TypeError: It is not a text.
+        ValueError: One of the keys is empty.
+    """
+    keys = check_text(name, value)
+    if not all(keys.split(".")):
+        raise ValueError(f"{name} must be keys joined by dots, such as 'run.task_id', not {keys!r}")
+    return keys
 
 
 # Flags, numbers and times
@@ -355,6 +378,48 @@ def check_request_path(path: Any) -> str:
     if any(part.lower().replace("%2e", ".") in (".", "..") for part in text.split("/")):
         raise ValueError(f"path must not hold . or .. segments, not {text!r}")
     return text if text.startswith("/api/") else API_PREFIX + text
+
+
+def check_param(name: str, value: Any) -> str:
+    """Return a query parameter as Stream reads it.
+
+    A list or a tuple is one comma-separated value, a mapping is JSON, an aware datetime RFC 3339; booleans
+    are ``true`` and ``false``, and numbers, texts and UUIDs what they are.
+
+    Raises:
+        TypeError: It is nothing of these.
+        ValueError: A datetime has no zone, or a number is NaN or infinite.
+    """
+    if isinstance(value, list | tuple):
+        return ",".join(check_param(f"each of {name}", each) for each in value)
+    if isinstance(value, Mapping):
+        return _json_of(name, value)
+    if isinstance(value, datetime):
+        return check_moment(name, value)
+    if isinstance(value, str):
+        return text_value(value)
+    if isinstance(value, bool | Real):
+        return _json_of(name, float(value) if not hasattr(value, "__index__") else value)
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(
+        f"{name} must be a text, number, bool, aware datetime, list or mapping, not {type(value).__name__}"
+    )
+
+
+def _json_of(name: str, value: Any) -> str:
+    import json  # noqa: PLC0415 - see above
+
+    from stream_tasks._plain import as_json  # noqa: PLC0415 - see above
+
+    def default(each: Any) -> Any:
+        return check_moment(name, each) if isinstance(each, datetime) else as_json(each)
+
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=default)
+    except (TypeError, ValueError, RecursionError) as exc:
+        kind = TypeError if isinstance(exc, TypeError) else ValueError
+        raise kind(f"{name} must be what JSON can hold: {exc}") from exc
 
 
 # A client's settings

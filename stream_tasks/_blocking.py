@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     import aiohttp
 
     from stream_tasks._backoff import Backoff
-    from stream_tasks.models import R, T
+    from stream_tasks._results import OperationName
+    from stream_tasks.models import R, S, T
 
 __all__ = ["Stream"]
 
 P = ParamSpec("P")
+V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
+Starting = Callable[..., StartedTask[V]]
 
 Calls = SimpleQueue[Any]
 
@@ -181,6 +184,7 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_update: OnUpdate | None = None,
     ) -> R:
         """Wait until a task has ended.
@@ -192,6 +196,8 @@ class Stream:
             poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
             timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
             result_type: What to decode the result to, in place of what the task was started with.
+            operation: What started the task, if only its id is known: the method of this client or its name,
+                such as ``delete_users``. The result then is of the operation's own type.
             on_update: Called with each new snapshot, in this thread; it may call the client.
 
         Returns:
@@ -209,8 +215,9 @@ class Stream:
         calls: Calls = SimpleQueue()
         told = self._loop.in_caller(on_update, calls)
         wait = functools.partial(
-            self._client.wait_for_task, task, poll_interval, timeout, result_type=result_type, on_update=told
-        )
+            self._client.wait_for_task, task, poll_interval, timeout,
+            result_type=result_type, operation=cast("Any", operation), on_update=told,
+        )  # fmt: skip
         return self._loop.run(wait, calls)
 
     def watch_task(
@@ -218,7 +225,10 @@ class Stream:
         task: str | UUID | StartedTask[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
-    ) -> Iterator[Task]:
+        *,
+        result_type: type[S] | None = None,
+        operation: Starting[S] | OperationName[S] | None = None,
+    ) -> Iterator[Task[S]]:
         """Follow a task: an iterator over each new snapshot, the final one last.
 
         A failed task is yielded like any other.
@@ -227,6 +237,9 @@ class Stream:
             task: A task's id, or what starting an operation returned.
             poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
             timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the final snapshot's ``result`` to; a ``dict`` without it.
+            operation: What started the task: the method of this client or its name. The final snapshot's
+                ``result`` then is of the operation's own type.
 
         Returns:
             An iterator; each snapshot differs from the one before.
@@ -237,8 +250,10 @@ class Stream:
             StreamException: As for `wait_for_task`, but for `StreamTaskException`.
         """
 
-        async def begin() -> AsyncGenerator[Task]:
-            return self._client.watch_task(task, poll_interval, timeout)
+        async def begin() -> AsyncGenerator[Task[S]]:
+            return self._client.watch_task(
+                task, poll_interval, timeout, result_type=result_type, operation=cast("Any", operation)
+            )
 
         return self._iterate(self._loop.run(begin), process=os.getpid())
 
@@ -248,9 +263,11 @@ class Stream:
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
+        result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_outcome: OnOutcome | None = None,
         on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[T]]:
+    ) -> dict[str, TaskOutcome[R]]:
         """Wait until all of many tasks have ended; nothing about one of them is raised.
 
         The callbacks are called in this thread, and may call the client.
@@ -260,6 +277,9 @@ class Stream:
             poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`. It
                 stretches for all alike when the quota does not bear it.
             timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
+            result_type: What to decode the results to, in place of what the tasks were started with.
+            operation: What started the tasks of which only ids are known: the method of this client or its
+                name, such as ``delete_users``. Their results then are of the operation's own type.
             on_outcome: Called with each outcome as it comes.
             on_update: Called with each new snapshot of any of the tasks.
 
@@ -276,8 +296,9 @@ class Stream:
         ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
         given = list(check_tasks(tasks))  # here, since a generator may call the client
         wait = functools.partial(
-            self._client.wait_for_tasks, given, poll_interval, timeout, on_outcome=ended, on_update=told
-        )
+            self._client.wait_for_tasks, given, poll_interval, timeout,
+            result_type=result_type, operation=cast("Any", operation), on_outcome=ended, on_update=told,
+        )  # fmt: skip
         return self._loop.run(wait, calls)
 
     def as_completed(
@@ -287,8 +308,10 @@ class Stream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_update: OnUpdate | None = None,
-    ) -> Iterator[TaskOutcome[T]]:
+    ) -> Iterator[TaskOutcome[R]]:
         """Wait for many tasks: an iterator over their outcomes, in the order of completion.
 
         Leaving the loop stops all other waits. `tasks` is pulled and `on_update` is called in this
@@ -301,6 +324,9 @@ class Stream:
             timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
                 limit, 0 for one look.
             max_waiting: Tasks outstanding at a time; None for no limit.
+            result_type: What to decode the results to, in place of what the tasks were started with.
+            operation: What started the tasks of which only ids are known: the method of this client or its
+                name, such as ``delete_users``. Their results then are of the operation's own type.
             on_update: Called with each new snapshot of any of the tasks, while the next outcome is
                 waited for.
 
@@ -324,6 +350,8 @@ class Stream:
             poll_interval,
             timeout,
             max_waiting=max_waiting,
+            result_type=result_type,
+            operation=cast("Any", operation),
             on_update=self._loop.in_caller(on_update, calls),
         )
         return self._iterate(outcomes, calls)
@@ -337,7 +365,7 @@ class Stream:
     ) -> Iterator[StartedTask[T]]:
         """Start an operation for any number of items: an iterator over the tasks, one for each batch.
 
-        ``start_in_batches(client.delete_users, user_ids, user="hard")`` starts a task for each 100 users,
+        ``start_in_batches(client.delete_users, user_ids, user="soft")`` starts a task for each 100 users,
         the most that the API takes at once. `items` is pulled, in this thread, and a batch is sent as the
         next task is asked for: leaving the loop starts no more of them. A 429 is waited out for up to five
         minutes and then tried again, as it refuses a batch before anything is done. No other failure is
@@ -404,6 +432,7 @@ class Stream:
     delete_feed_user_data = _blocking(AsyncStream.delete_feed_user_data)
     export_feed_user_data = _blocking(AsyncStream.export_feed_user_data)
     bulk_image_moderation = _blocking(AsyncStream.bulk_image_moderation)
+    check_moderation = _blocking(AsyncStream.check_moderation)
 
     def _iterate(
         self, source: AsyncGenerator[T], calls: Calls | None = None, process: int | None = None

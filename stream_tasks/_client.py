@@ -17,6 +17,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from contextlib import aclosing
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -46,7 +47,6 @@ from stream_tasks._arguments import (
     check_request_timeout,
     check_result_type,
     check_seconds,
-    check_task_id,
     check_tasks,
     check_timeout,
     path_segment,
@@ -63,12 +63,24 @@ from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.transport import Connections, Transport
 from stream_tasks._requests import Request, custom
-from stream_tasks._results import outcome_at_once, outcome_of, resolve, result_at_once, result_of
+from stream_tasks._results import (
+    Goal,
+    OperationName,
+    decode_answer,
+    goal_of_ids,
+    outcome_at_once,
+    outcome_of,
+    resolve,
+    result_at_once,
+    result_of,
+    snapshot_of,
+    task_id_in,
+)
 from stream_tasks._secret import concealed, hidden
-from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import (
     Obstacle,
     R,
+    S,
     StartedTask,
     StreamResponse,
     T,
@@ -85,9 +97,11 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStream"]
 
 P = ParamSpec("P")
+V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
+Starting = Callable[..., Coroutine[Any, Any, StartedTask[V]]]
 
 _TASKS = f"{API_PREFIX}/tasks/"
 
@@ -266,14 +280,15 @@ class AsyncStream:
             method: ``GET``, ``POST``, ``PUT``, ``PATCH`` or ``DELETE``.
             path: The path, such as ``/app``; ``/api/v2`` is put before it unless it begins with ``/api/``.
             json: The body.
-            params: Query parameters; the key is added.
+            params: Query parameters; the key is added. A list is sent as one comma-separated value, a
+                mapping as JSON, an aware datetime as RFC 3339; None is left out.
 
         Returns:
             The answer, its body as a ``dict``.
 
         Raises:
             TypeError: An argument has a wrong type.
-            ValueError: The method or the path is none.
+            ValueError: The method or the path is not valid.
             StreamException: The request failed.
         """
         return await self._send(custom(method, path, TaskResult, json, params))
@@ -286,26 +301,39 @@ class AsyncStream:
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         result_type: type[T] | None = None,
+        task_id_at: str = "task_id",
+        may_finish_at_once: bool = False,
     ) -> StartedTask[T]:
         """Start an operation that this client has no method for.
+
+        ``start_task("POST", "/users", json=body, task_id_at="membership_deletion_task_id")``
 
         Args:
             method: The HTTP method.
             path: The path, as for `request`.
             json: The body.
-            params: Query parameters.
+            params: Query parameters, as for `request`.
             result_type: What waiting for the task returns, `TaskResult` without it.
+            task_id_at: Where in the answer the task's id is: a key, or keys joined by dots, such as
+                ``run.task_id``.
+            may_finish_at_once: Whether an answer without the task's id means that the server has done the
+                work; otherwise it is an error.
 
         Returns:
             The started task.
 
         Raises:
             TypeError: An argument has a wrong type.
-            ValueError: The method or the path is none.
+            ValueError: The method, the path or `task_id_at` is not valid.
+            StreamDecodeException: The answer names no task; it shows the keys that came.
             StreamException: The request failed.
         """
         kind = TaskResult if result_type is None else check_result_type(result_type)
-        return await self._start(custom(method, path, kind, json, params))
+        request = custom(
+            method, path, kind, json, params,
+            task_id_at=task_id_at, may_finish_at_once=may_finish_at_once,
+        )  # fmt: skip
+        return await self._start(request)
 
     async def get_task(self, task_id: str | UUID) -> StreamResponse[Task]:
         """Look at a task once.
@@ -333,6 +361,7 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_update: OnUpdate | None = None,
     ) -> R:
         """Wait until a task has ended.
@@ -344,6 +373,8 @@ class AsyncStream:
             poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
             timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
             result_type: What to decode the result to, in place of what the task was started with.
+            operation: What started the task, if only its id is known: the method of this client or its name,
+                such as ``delete_users``. The result then is of the operation's own type.
             on_update: Called with each new snapshot; may be a coroutine function.
 
         Returns:
@@ -360,20 +391,22 @@ class AsyncStream:
         """
         engine = self._here().engine
         terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
-        task_id, kind = resolve(task, result_type)
+        task_id, goal = resolve(task, goal_of_ids(result_type, operation), result_type)
         if on_update is not None:
             check_callback("on_update", on_update)
         if task_id is None:
-            started = cast("StartedTask[R]", task)
-            return cast("R", started.result) if result_type is None else result_at_once(started.data, kind)
-        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update), kind)
+            return result_at_once(goal)
+        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update), goal)
 
     def watch_task(
         self,
         task: str | UUID | StartedTask[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
-    ) -> AsyncGenerator[Task]:
+        *,
+        result_type: type[S] | None = None,
+        operation: Starting[S] | OperationName[S] | None = None,
+    ) -> AsyncGenerator[Task[S]]:
         """Follow a task: an async iterator over each new snapshot, the final one last.
 
         A failed task is yielded like any other.
@@ -382,6 +415,9 @@ class AsyncStream:
             task: A task's id, or what starting an operation returned.
             poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
             timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the final snapshot's ``result`` to; a ``dict`` without it.
+            operation: What started the task: the method of this client or its name. The final snapshot's
+                ``result`` then is of the operation's own type.
 
         Returns:
             An async iterator; each snapshot differs from the one before.
@@ -392,11 +428,15 @@ class AsyncStream:
             StreamException: As for `wait_for_task`, but for `StreamTaskException`.
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
-        task_id, _ = resolve(task, None)
+        of_ids = goal_of_ids(result_type, operation)
+        task_id, _ = resolve(task, of_ids)
         if task_id is None:
             return _each(())
         engine = self._here().engine
-        return follow(engine, task_id, engine.terms(backoff, timeout))
+        snapshots = follow(engine, task_id, engine.terms(backoff, timeout))
+        if result_type is None and operation is None:
+            return cast("AsyncGenerator[Task[S]]", snapshots)
+        return _typed(snapshots, of_ids)
 
     async def wait_for_tasks(
         self,
@@ -404,9 +444,11 @@ class AsyncStream:
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
+        result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_outcome: OnOutcome | None = None,
         on_update: OnUpdate | None = None,
-    ) -> dict[str, TaskOutcome[T]]:
+    ) -> dict[str, TaskOutcome[R]]:
         """Wait until all of many tasks have ended; nothing about one of them is raised.
 
         Args:
@@ -414,6 +456,9 @@ class AsyncStream:
             poll_interval: The least time between two looks at a task, in seconds, or a `Backoff`. It
                 stretches for all alike when the quota does not bear it.
             timeout: The limit of the whole call, in seconds; None for no limit, 0 for one look at each.
+            result_type: What to decode the results to, in place of what the tasks were started with.
+            operation: What started the tasks of which only ids are known: the method of this client or its
+                name, such as ``delete_users``. Their results then are of the operation's own type.
             on_outcome: Called with each outcome as it comes; may be a coroutine function, which is
                 awaited to its end, even beyond `timeout`.
             on_update: Called with each new snapshot of any of the tasks; may be a coroutine function.
@@ -428,6 +473,7 @@ class AsyncStream:
             ValueError: An argument, or one of `tasks`, is out of range.
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
+        of_ids = goal_of_ids(result_type, operation)
         check_callback("on_outcome", on_outcome)
         check_callback("on_update", on_update)
         engine = self._here().engine
@@ -436,9 +482,9 @@ class AsyncStream:
         at_once: list[TaskOutcome[Any]] = []
         waiting: dict[str, str | UUID | StartedTask[T]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
-            task_id, _ = resolve(task, None, name=f"tasks, at place {number},")
+            task_id, goal = resolve(task, of_ids, result_type, name=f"tasks, at place {number},")
             if task_id is None:
-                at_once.append(outcome_at_once(cast("StartedTask[Any]", task)))
+                at_once.append(outcome_at_once(goal))
                 outcomes[number] = at_once[-1]
             elif not isinstance(waiting.get(task_id), StartedTask):
                 waiting[task_id] = task
@@ -448,8 +494,8 @@ class AsyncStream:
         inbox = Inbox(engine, wants_updates=on_update is not None)
 
         def end(wait: Wait) -> Coroutine[Any, Any, None] | None:
-            kind = resolve(waiting[wait.task_id], None)[1]
-            outcome = outcomes[wait.task_id] = outcome_of(wait, kind)
+            goal = resolve(waiting[wait.task_id], of_ids, result_type)[1]
+            outcome = outcomes[wait.task_id] = outcome_of(wait, goal)
             return None if on_outcome is None else tell(on_outcome, outcome)
 
         try:
@@ -459,7 +505,7 @@ class AsyncStream:
             await inbox.close()
         if at_once:
             outcomes = {_key(place, waiting): outcome for place, outcome in outcomes.items()}
-        return cast("dict[str, TaskOutcome[T]]", outcomes)
+        return cast("dict[str, TaskOutcome[R]]", outcomes)
 
     def as_completed(
         self,
@@ -468,8 +514,10 @@ class AsyncStream:
         timeout: float | None = 60.0,
         *,
         max_waiting: int | None = None,
+        result_type: type[R] | None = None,
+        operation: Starting[R] | OperationName[R] | None = None,
         on_update: OnUpdate | None = None,
-    ) -> AsyncGenerator[TaskOutcome[T]]:
+    ) -> AsyncGenerator[TaskOutcome[R]]:
         """Wait for many tasks: an async iterator over their outcomes, in the order of completion.
 
         Leaving the loop stops all other waits.
@@ -481,6 +529,9 @@ class AsyncStream:
             timeout: The limit of each wait, from when its task was pulled, in seconds; None for no
                 limit, 0 for one look.
             max_waiting: Tasks outstanding at a time; None for no limit.
+            result_type: What to decode the results to, in place of what the tasks were started with.
+            operation: What started the tasks of which only ids are known: the method of this client or its
+                name, such as ``delete_users``. Their results then are of the operation's own type.
             on_update: Called with each new snapshot of any of the tasks, while the next outcome is
                 waited for; may be a coroutine function.
 
@@ -495,34 +546,35 @@ class AsyncStream:
         if max_waiting is not None:
             check_count("max_waiting", max_waiting)
         check_callback("on_update", on_update)
+        of_ids = goal_of_ids(result_type, operation)
+        decide = functools.partial(resolve, of_ids=of_ids, result_type=result_type, name="each of tasks")
         source = tasks if isinstance(tasks, AsyncIterable) else _each(check_tasks(tasks))
-        return self._race(source, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
+        return self._race(source, decide, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
 
     async def _race(
         self,
         source: AsyncIterable[str | UUID | StartedTask[Any]],
+        decide: Callable[[Any], tuple[str | None, Goal[Any]]],
         backoff: Backoff,
         timeout: float | None,
         *,
         max_waiting: int | None,
         on_update: OnUpdate | None,
-    ) -> AsyncGenerator[TaskOutcome[T]]:
-        """Yield the outcomes of what is pulled from `source`, as waits end."""
+    ) -> AsyncGenerator[TaskOutcome[Any]]:
+        """Yield outcomes of what is pulled from `source` as waits end; `decide` says what each is for."""
         engine = self._here().engine
         inbox = Inbox(engine, wants_updates=on_update is not None)
-        pulled: dict[Wait, StartedTask[Any] | type[Any]] = {}
+        pulled: dict[Wait, Goal[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
         def begin(task: str | UUID | StartedTask[Any]) -> None:
-            kind: type[Any]
             self._here()  # or this client was closed in the meantime
-            task_id, kind = resolve(task, None, name="each of tasks")
+            task_id, goal = decide(task)
             wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox)
+            pulled[wait] = goal
             if task_id is None:
-                pulled[wait] = cast("StartedTask[Any]", task)
                 inbox.put(wait)
             else:
-                pulled[wait] = kind
                 inbox.add(wait)
 
         # No task group: one must not stay open while the caller's code runs.
@@ -534,8 +586,8 @@ class AsyncStream:
                 if isinstance(event, Wait):
                     if room is not None:
                         room.release()
-                    what = pulled.pop(event)
-                    yield outcome_at_once(what) if isinstance(what, StartedTask) else outcome_of(event, what)
+                    goal = pulled.pop(event)
+                    yield outcome_at_once(goal) if goal.done is not None else outcome_of(event, goal)
                 elif event is not None:
                     await tell(on_update, event)
                 elif pulling.done():
@@ -558,7 +610,7 @@ class AsyncStream:
     ) -> AsyncGenerator[StartedTask[T]]:
         """Start an operation for any number of items: an async iterator over the tasks, one for each batch.
 
-        ``start_in_batches(client.delete_users, user_ids, user="hard")`` starts a task for each 100 users,
+        ``start_in_batches(client.delete_users, user_ids, user="soft")`` starts a task for each 100 users,
         the most that the API takes at once. `items` is pulled and a batch is sent as the next task is asked
         for: leaving the loop starts no more of them. A 429 is waited out for up to five minutes and then
         tried again, as it refuses a batch before anything is done. No other failure is tried again.
@@ -599,6 +651,7 @@ class AsyncStream:
     delete_feed_user_data = _operation(_operations.delete_feed_user_data)
     export_feed_user_data = _operation(_operations.export_feed_user_data)
     bulk_image_moderation = _operation(_operations.bulk_image_moderation)
+    check_moderation = _operation(_operations.check_moderation)
 
     def _here(self) -> _Here:
         loop = _running_loop()
@@ -635,17 +688,9 @@ class AsyncStream:
 
     async def _start(self, request: Request[T]) -> StartedTask[T]:
         data = (await self._send(request)).data
-        task_id = data.get("task_id")
-        if task_id:
-            try:
-                check_task_id(task_id)
-            except (TypeError, ValueError) as exc:
-                raise StreamDecodeException(f"not a task id: {exc}", path="$.task_id") from exc
-            return StartedTask(task_id, data, request.result_type)
-        if not request.may_finish_at_once:
-            raise StreamDecodeException("required key 'task_id' is missing", path="$.task_id")
-        result = result_at_once(data, request.result_type)
-        return StartedTask(None, data, request.result_type, result)
+        task_id = task_id_in(data, request)
+        result = None if task_id is not None else decode_answer(data, request.result_type)
+        return StartedTask(task_id, data, request.result_type, result, request.operation, request.items)
 
 
 def _task_target(task_id: str | UUID, query: str) -> str:
@@ -686,6 +731,12 @@ async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin:
             begin(await anext(rest))
         except StopAsyncIteration:
             return
+
+
+async def _typed(snapshots: AsyncGenerator[Task], goal: Goal[S]) -> AsyncGenerator[Task[S]]:
+    async with aclosing(snapshots) as each:
+        async for task in each:
+            yield snapshot_of(task, goal)
 
 
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:

@@ -7,7 +7,8 @@ The rules:
 - unknown keys go into a model's ``extra`` where it has one, and are ignored elsewhere;
 - a null where a default stands is the default;
 - texts, integers and booleans are never converted into each other;
-- a mapping of per-item outcomes is the whole payload, not a key of it.
+- a mapping of per-item outcomes is the whole payload, not a key of it;
+- nothing that is odd about a failed task's error or result hides that it failed.
 
 cattrs is imported, and its converters are made, with the first client: importing the package should
 cost little more than importing aiohttp.
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 import attrs
 
+from stream_tasks._plain import as_json
 from stream_tasks.exceptions import StreamDecodeException, one_line
-from stream_tasks.models import ItemResult, ItemResults, Task
+from stream_tasks.models import ItemResult, ItemResults, Task, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_ERROR_KEYS = [each.name for each in attrs.fields(TaskError)]
 _BODY_SHOWN = 500
 _VALUE_SHOWN = 100
 
@@ -63,14 +66,14 @@ def _shown(body: bytes) -> str:
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON.
+    """Write JSON; UUIDs, whole numbers of any kind and mappings are what stands for them.
 
     Raises:
         TypeError: The value holds what JSON cannot.
         ValueError: It holds NaN, an infinity or itself, or is nested too deeply.
     """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=as_json).encode()
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"json (the request's body) must be what JSON can hold: {exc}") from exc
     except RecursionError as exc:
@@ -131,9 +134,6 @@ def _model(kind: type, converter: cattrs.Converter) -> Any:
     fields = attrs.fields_dict(get_origin(kind) or kind)
     fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter)
     optional = {name for name, a in fields.items() if a.default is not attrs.NOTHING}
-    if not converter.detailed_validation and all(fields[name].default is None for name in optional):
-        # A null is what cattrs makes of it, and polls should be fast.
-        return fill
 
     def build(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
@@ -145,6 +145,49 @@ def _model(kind: type, converter: cattrs.Converter) -> Any:
         return model
 
     return build
+
+
+def _task(converter: cattrs.Converter) -> Any:
+    """Structure a task, as often as one is polled: nulls are defaults, and what is unknown is ``extra``."""
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415 - see above
+
+    fill: Callable[[Any, Any], Task] = make_dict_structure_fn(
+        Task, converter, result=override(struct_hook=_payload), extra=override(omit=True)
+    )
+    known = {each.name for each in attrs.fields(Task)} - {"extra"}
+
+    def build(value: Any, _: Any) -> Task:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected an object, not {type(value).__name__}")
+        task = fill(_tolerated(value) if value.get("status") == "failed" else value, Task)
+        if value.keys() <= known:
+            return task
+        return attrs.evolve(task, extra={name: value[name] for name in value.keys() - known})
+
+    return build
+
+
+def _payload(value: Any, _: Any) -> Any:
+    return None if value is None else _object(value, _)
+
+
+def _tolerated(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a failed task's answer as one that fits, with what there is of its error."""
+    result, error = value.get("result"), value.get("error")
+    if isinstance(error, dict):
+        told = {name: _text(error[name]) for name in _ERROR_KEYS if error.get(name) is not None}
+    else:
+        told = {} if error is None else {"description": _text(error)}
+    return value | {"result": result if isinstance(result, dict) else None, "error": told or None}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_task(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return Task in (kind, origin)
 
 
 def _is_list(kind: Any) -> bool:
@@ -189,6 +232,7 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
         converter.register_structure_hook(kind, _strict(kind))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_factory(attrs.has, _model)
+    converter.register_structure_hook_func(_is_task, _task(converter))
     converter.register_structure_hook_factory(_is_list, _list)
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, ItemResults), _items(converter)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from stream_tasks._requests import OPERATIONS, operation
@@ -29,9 +30,11 @@ else:
 __all__ = ["MOST_ITEMS", "OPERATIONS"]
 
 DeletionMode = Literal["soft", "pruning", "hard"]
+ChannelDeletionMode = Literal["soft", "hard"]
 ExportFormat = Literal["json", "csv"]
 ChannelBatchOperation = Literal[
     "addMembers",
+    "addMembersHideHistory",
     "removeMembers",
     "inviteMembers",
     "invites",
@@ -53,8 +56,11 @@ ChannelBatchOperation = Literal[
     items="cids",
     most={"cids": 100},
     may_finish_at_once=True,
+    destroys=True,
 )
-def delete_channels(cids: Iterable[str], *, hard_delete: bool | None = None) -> None:
+def delete_channels(
+    cids: Iterable[str], *, hard_delete: bool | None = None, skip_truncate: bool | None = None
+) -> None:
     """Delete channels; a hard delete can take more than five minutes.
 
     See https://getstream.io/chat/docs/python/channel_delete/.
@@ -62,12 +68,14 @@ def delete_channels(cids: Iterable[str], *, hard_delete: bool | None = None) -> 
     Args:
         cids: 1 to 100 channels, each as ``type:id``.
         hard_delete: Erase them and their messages beyond recovery. A soft delete is done at once.
+        skip_truncate: Keep the messages of soft-deleted distinct channels, for when such a channel is made
+            again; not together with `hard_delete`.
 
     Returns:
         The started task. Its result says of each channel what became of it: look at ``.failed``.
 
     Raises:
-        TypeError: `cids` is no iterable of texts.
+        TypeError: An argument has a wrong type.
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
@@ -98,7 +106,7 @@ def export_channels(
     Args:
         channels: 1 to 100 mappings with ``type`` and ``id``, or ``cid``; ``messages_since`` and
             ``messages_until`` may be aware datetimes or RFC 3339 texts.
-        format: ``json`` or ``csv``.
+        format: ``json`` or ``csv``. Another word is sent with a warning.
         version: The version of the export format, such as ``v2``.
         clear_deleted_message_text: Leave out the text of deleted messages.
         export_users: Export the channels' users too.
@@ -120,6 +128,7 @@ def export_channels(
     "PUT",
     "/chat/channels/batch",
     lambda: models.ChannelBatchResult,
+    most={"members": 100},
     quota="ChannelBatchUpdate",
     may_finish_at_once=True,
 )
@@ -129,18 +138,27 @@ def update_channels_batch(
     *,
     members: Iterable[str | Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
+    custom_set: Mapping[str, Any] | None = None,
+    custom_unset: Iterable[str] | None = None,
+    hide_history_before: datetime | str | None = None,
 ) -> None:
     """Change all channels that match a filter.
 
     See https://getstream.io/chat/docs/python/channel_update/.
 
     Args:
-        operation: What to do: ``addMembers``, ``removeMembers``, ``inviteMembers``, ``invites``,
-            ``assignRoles``, ``addModerators``, ``demoteModerators``, ``hide``, ``show``, ``archive``,
-            ``unarchive`` or ``updateData``.
+        operation: What to do: ``addMembers``, ``addMembersHideHistory``, ``removeMembers``,
+            ``inviteMembers``, ``invites``, ``assignRoles``, ``addModerators``, ``demoteModerators``,
+            ``hide``, ``show``, ``archive``, ``unarchive`` or ``updateData``. Another word is sent with a
+            warning.
         filter: Which channels, in Stream's query language; not empty.
-        members: The members that the operation is about: ids, or mappings with ``user_id`` and a role.
+        members: 1 to 100 members that the operation is about: ids, or mappings with ``user_id`` and a role.
         data: The new data, for ``updateData``.
+        custom_set: Custom fields to set and their values, for ``updateData``; a dot in a name leads into an
+            object. Not together with ``custom`` in `data`.
+        custom_unset: Names of custom fields to remove, for ``updateData``.
+        hide_history_before: For ``addMembersHideHistory``, which needs it: until when messages are hidden
+            from the new members. An aware datetime or an RFC 3339 text, in the past.
 
     Returns:
         The started task. Its result says which channels were not updated: look at ``.failed``.
@@ -158,14 +176,15 @@ def update_channels_batch(
     lambda: models.DeleteUsersResult,
     items="user_ids",
     most={"user_ids": 100},
+    destroys=True,
 )
 def delete_users(
     user_ids: Iterable[str],
     *,
     user: DeletionMode | None = None,
     messages: DeletionMode | None = None,
-    conversations: DeletionMode | None = None,
-    calls: DeletionMode | None = None,
+    conversations: ChannelDeletionMode | None = None,
+    calls: ChannelDeletionMode | None = None,
     files: bool | None = None,
     new_channel_owner_id: str | None = None,
     new_call_owner_id: str | None = None,
@@ -176,10 +195,11 @@ def delete_users(
 
     Args:
         user_ids: 1 to 100 users.
-        user: How to delete the users: ``soft``, ``pruning`` or ``hard``.
-        messages: How to delete their messages.
-        conversations: How to delete their one-to-one channels.
-        calls: How to delete their calls.
+        user: How to delete the users: ``soft``, ``pruning`` or ``hard``; ``hard`` needs messages and
+            conversations ``hard``, too.
+        messages: How to delete their messages: ``soft``, ``pruning`` or ``hard``.
+        conversations: How to delete their one-to-one channels: ``soft`` or ``hard``.
+        calls: How to delete their calls: ``soft`` or ``hard``.
         files: Delete their files too.
         new_channel_owner_id: Who gets the channels of hard-deleted users.
         new_call_owner_id: Who gets their calls.
@@ -192,6 +212,11 @@ def delete_users(
         ValueError: An argument is out of range.
         StreamException: The request failed.
     """
+    if user == "hard" and not messages == conversations == "hard":
+        raise ValueError(
+            "user hard needs messages hard and conversations hard as well,"
+            f" not messages {messages} and conversations {conversations}"
+        )
 
 
 @operation(
@@ -281,7 +306,7 @@ def export_users(user_ids: Iterable[str]) -> None:
         The started task. Its result's ``url`` lives for a limited time.
 
     Raises:
-        TypeError: `user_ids` is no iterable of texts.
+        TypeError: `user_ids` is not an iterable of texts.
         ValueError: There are too few or too many.
         StreamException: The request failed.
     """
@@ -312,6 +337,7 @@ def import_block_list(block_list_id: str, items: Iterable[str], *, chunk_size: i
     lambda: models.DeleteCallResult,
     items="{call_type}:{call_id}",
     may_finish_at_once=True,
+    destroys=True,
 )
 def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> None:
     """Delete a call.
@@ -337,44 +363,66 @@ def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> No
     lambda: models.TaskResult,
     items="{feed_group_id}:{feed_id}",
     status=200,
+    destroys=True,
 )
-def delete_feed(feed_group_id: str, feed_id: str, *, hard_delete: bool | None = None) -> None:
+def delete_feed(
+    feed_group_id: str,
+    feed_id: str,
+    *,
+    hard_delete: bool | None = None,
+    purge_user_activities: bool | None = None,
+) -> None:
     """Delete a feed.
 
     Args:
         feed_group_id: The feed's group, such as ``user``.
         feed_id: The feed's id.
         hard_delete: Erase it beyond recovery.
+        purge_user_activities: Erase its owner's activities from all other feeds, too; needs `hard_delete`.
 
     Returns:
         The started task; its result is not documented.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An id is empty.
+        ValueError: An id is empty, or `purge_user_activities` lacks `hard_delete`.
         StreamException: The request failed.
     """
+    _check_purge(hard_delete, purge_user_activities)
 
 
-@operation("POST", "/feeds/feeds/delete", lambda: models.TaskResult, items="feeds", most={"feeds": 100})
-def delete_feeds_batch(feeds: Iterable[str], *, hard_delete: bool | None = None) -> None:
+@operation(
+    "POST",
+    "/feeds/feeds/delete",
+    lambda: models.TaskResult,
+    items="feeds",
+    most={"feeds": 100},
+    destroys=True,
+)
+def delete_feeds_batch(
+    feeds: Iterable[str], *, hard_delete: bool | None = None, purge_user_activities: bool | None = None
+) -> None:
     """Delete feeds.
 
     Args:
         feeds: 1 to 100 feeds, each as ``group:id``.
         hard_delete: Erase them beyond recovery.
+        purge_user_activities: Erase their owners' activities from all other feeds, too; needs `hard_delete`.
 
     Returns:
         The started task; its result is not documented.
 
     Raises:
-        TypeError: `feeds` is no iterable of texts.
-        ValueError: There are too few or too many.
+        TypeError: An argument has a wrong type.
+        ValueError: There are too few or too many, or `purge_user_activities` lacks `hard_delete`.
         StreamException: The request failed.
     """
+    _check_purge(hard_delete, purge_user_activities)
 
 
-@operation("POST", "/feeds/users/{user_id}/delete", lambda: models.TaskResult, items="{user_id}")
+@operation(
+    "POST", "/feeds/users/{user_id}/delete", lambda: models.TaskResult, items="{user_id}", destroys=True
+)
 def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> None:
     """Delete all that a user has in feeds.
 
@@ -403,7 +451,7 @@ def export_feed_user_data(user_id: str) -> None:
         The started task; its result is not documented.
 
     Raises:
-        TypeError: The id is no text.
+        TypeError: The id is not a text.
         ValueError: The id is empty.
         StreamException: The request failed.
     """
@@ -426,10 +474,65 @@ def bulk_image_moderation(csv_file: str) -> None:
         The started task; its result is not documented.
 
     Raises:
-        TypeError: The address is no text.
+        TypeError: The address is not a text.
         ValueError: The address is empty.
         StreamException: The request failed.
     """
+
+
+@operation(
+    "POST",
+    "/moderation/check",
+    lambda: models.TaskResult,
+    items="{entity_type}:{entity_id}",
+    quota="Check",
+    may_finish_at_once=True,
+)
+def check_moderation(
+    entity_type: str,
+    entity_id: str,
+    entity_creator_id: str,
+    *,
+    moderation_payload: Mapping[str, Any] | None = None,
+    config_key: str | None = None,
+    config_team: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    content_published_at: datetime | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    test_mode: bool | None = None,
+    user_id: str | None = None,
+    user: Mapping[str, Any] | None = None,
+) -> None:
+    """Have content moderated; what takes long, such as videos, is done by a task.
+
+    Args:
+        entity_type: What the content is, such as ``stream:chat:v1:message``.
+        entity_id: The content's id.
+        entity_creator_id: The user who made it.
+        moderation_payload: The content: ``texts``, ``images`` and ``videos``, each a list.
+        config_key: The key of the configuration to moderate by.
+        config_team: That configuration's team.
+        config: A configuration to moderate by, in place of a stored one.
+        content_published_at: When it was published: an aware datetime or an RFC 3339 text.
+        options: Further options.
+        test_mode: Change nothing.
+        user_id: On whose behalf.
+        user: The same, as a mapping.
+
+    Returns:
+        The started task; its result is not documented. Its ``data`` is the answer, with ``status`` and
+        ``recommended_action``; ``task_id`` is None if that is all.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: A text is empty, or a datetime has no zone.
+        StreamException: The request failed.
+    """
+
+
+def _check_purge(hard_delete: bool | None, purge_user_activities: bool | None) -> None:
+    if purge_user_activities and not hard_delete:
+        raise ValueError("purge_user_activities needs hard_delete as well")
 
 
 MOST_ITEMS: Final = {

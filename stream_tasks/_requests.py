@@ -31,6 +31,7 @@ from stream_tasks._arguments import (
     check_count,
     check_flag,
     check_id,
+    check_keys,
     check_list,
     check_mapping,
     check_method,
@@ -40,6 +41,7 @@ from stream_tasks._arguments import (
     check_text,
     check_word,
     path_segment,
+    text_value,
 )
 
 __all__ = ["OPERATIONS", "Field", "Operation", "Request", "custom", "operation"]
@@ -60,6 +62,9 @@ class Request(Generic[T_co]):
         json: The body, or None.
         params: Query parameters.
         may_finish_at_once: The server may do the work in the request, and then names no task.
+        task_id_at: Where in the answer the task's id is: keys, joined by dots.
+        operation: The operation's name, or None for one that is not described.
+        items: What the operation is for.
     """
 
     method: str
@@ -68,6 +73,9 @@ class Request(Generic[T_co]):
     json: dict[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict)
     may_finish_at_once: bool = False
+    task_id_at: str = "task_id"
+    operation: str | None = None
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Field:
         words: The allowed words, for a ``word``.
         most: The longest list that is allowed, or None for any.
         each: Checks an item of a list, and returns what is sent for it.
+        is_closed: Whether another word is refused; otherwise the server is the judge of its own list.
     """
 
     name: str
@@ -91,6 +100,7 @@ class Field:
     words: tuple[str, ...] = ()
     most: int | None = None
     each: Callable[[str, Any], Any] = check_id
+    is_closed: bool = False
 
     def check(self, value: Any, *, advice: str = "") -> Any:
         """Return what is sent for a value; of a part of the path, before it is encoded.
@@ -106,7 +116,7 @@ class Field:
         if self.place == "path":
             return check_segment(self.name, value)
         if self.type == "word":
-            return check_word(self.name, value, self.words)
+            return check_word(self.name, value, self.words, is_closed=self.is_closed)
         if self.type == "object":
             return check_mapping(self.name, value, least=int(self.is_required))
         if self.type == "list":
@@ -138,6 +148,7 @@ class Operation(Generic[T_co]):
         status: The HTTP status of a good answer.
         quota: What Stream's rate limits call it.
         may_finish_at_once: The server may do the work in the request, and then names no task.
+        destroys: Whether it deletes something: its words then decide what, and must be known ones.
         rules: The decorated function: its signature names the fields, its body checks what concerns several.
     """
 
@@ -150,6 +161,7 @@ class Operation(Generic[T_co]):
     status: int
     quota: str
     may_finish_at_once: bool
+    destroys: bool
     rules: Callable[..., None]
 
     @property
@@ -180,6 +192,7 @@ class Operation(Generic[T_co]):
             get_args(kind) if get_origin(kind) is Literal else (),
             self.most.get(name),
             _ITEMS.get(name, check_id),
+            self.destroys,
         )
 
     def request(self, *args: Any, **kwargs: Any) -> Request[T_co]:
@@ -210,7 +223,15 @@ class Operation(Generic[T_co]):
             self._sent(given, "body") if self._in("body") else None,
             self._sent(given, "query"),
             self.may_finish_at_once,
+            operation=self.name,
+            items=self._items(given),
         )
+
+    def _items(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what a request is for."""
+        if self.items in given:
+            return tuple(map(_item_id, given[self.items]))
+        return (self.items.format_map(given),) if self.items else ()
 
     def _in(self, place: str) -> list[str]:
         return [each.name for each in self.fields if each.place == place]
@@ -233,6 +254,7 @@ def operation(
     status: int = 201,
     quota: str | None = None,
     may_finish_at_once: bool = False,
+    destroys: bool = False,
 ) -> Callable[[Callable[P, None]], Callable[P, Request[T]]]:
     """Make a function that builds an operation's request of the function that describes its arguments."""
 
@@ -240,7 +262,7 @@ def operation(
         name = rules.__name__
         described = OPERATIONS[name] = Operation(
             name, method, path, find_result_type, items, most or {}, status,
-            quota or name.title().replace("_", ""), may_finish_at_once, rules,
+            quota or name.title().replace("_", ""), may_finish_at_once, destroys, rules,
         )  # fmt: skip
 
         @functools.wraps(rules)
@@ -259,13 +281,22 @@ def _member(name: str, value: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _channel(name: str, value: Any) -> dict[str, Any]:
-    channel = check_mapping(name, value)
+    channel = {
+        key: text_value(each) if isinstance(each, str) else each
+        for key, each in check_mapping(name, value).items()
+    }
     if not channel.get("cid") and not (channel.get("type") and channel.get("id")):
         raise ValueError(f"{name} must hold cid, or type and id, not {channel!r}")
     for key in ("messages_since", "messages_until"):
         if channel.get(key) is not None:
             channel[key] = check_moment(key, channel[key])
     return channel
+
+
+def _item_id(item: str | Mapping[str, Any]) -> str:
+    if isinstance(item, str):
+        return item
+    return str(item.get("cid") or f"{item['type']}:{item['id']}")
 
 
 _ITEMS: Final[Mapping[str, Callable[[str, Any], Any]]] = {"members": _member, "channels": _channel}
@@ -289,12 +320,15 @@ def custom(
     result_type: type[T],
     json: Mapping[str, Any] | None,
     params: Mapping[str, Any] | None,
+    *,
+    task_id_at: str = "task_id",
+    may_finish_at_once: bool = False,
 ) -> Request[T]:
-    """Build the request of an operation that this module lacks.
+    """Build the request of an operation that is not described.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: The method or the path is not valid.
+        ValueError: The method, the path or `task_id_at` is not valid.
     """
     return Request(
         check_method(method),
@@ -302,5 +336,6 @@ def custom(
         result_type,
         None if json is None else check_mapping("json", json),
         {} if params is None else check_mapping("params", params),
-        may_finish_at_once=True,
+        check_flag("may_finish_at_once", may_finish_at_once),
+        check_keys("task_id_at", task_id_at),
     )

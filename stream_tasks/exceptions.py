@@ -16,7 +16,9 @@ Wrong arguments are ``ValueError`` and ``TypeError``, before any request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from stream_tasks.models import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,8 +85,22 @@ class StreamException(Exception):
     characters, safe to log and to print.
     """
 
+    _outcome_status: ClassVar[str] = "error"  # what `TaskOutcome.status` says of it
+
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message, _LONGEST_MESSAGE))
+
+    @property
+    def _kind(self) -> str:
+        """What kind of error it is, in one word."""
+        return "undecodable"
+
+    def _as_task_error(self) -> TaskError:
+        """Return it as `TaskOutcome.to_dict` tells it."""
+        description = str(self)
+        if isinstance(self.__cause__, StreamException):
+            description += f"; the last failure: {self.__cause__}"
+        return TaskError(self._kind, description)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions pickle as class(*args), which does not fit constructors that take data.
@@ -135,6 +151,10 @@ class StreamApiException(StreamException):
         super().__init__(self._describe())
 
     @property
+    def _kind(self) -> str:
+        return f"http_{self.status_code}"
+
+    @property
     def hold(self) -> float | None:
         """How long the server asked to wait, in seconds, or None when it did not say."""
         return None if self._hold is None else self._hold.total_seconds()
@@ -175,6 +195,10 @@ class StreamTransportException(StreamException):
         self.error_type = error_type
         super().__init__(message or f"no answer from Stream: {error_type}")
 
+    @property
+    def _kind(self) -> str:
+        return self.error_type
+
 
 class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
     """Raised when a wait elapsed; the task may still be running on the server.
@@ -190,6 +214,8 @@ class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
         reason: ``still_running``; ``unreachable`` if the server did not answer; ``not_found`` if it did not
             know the task, perhaps not yet; ``rate_limited`` if the quota, not the task, took up the time.
     """
+
+    _outcome_status = "timed_out"
 
     def __init__(
         self,
@@ -213,6 +239,10 @@ class StreamWaitTimeoutException(StreamTransportException, TimeoutError):
             f"task {one_line(task_id)} did not finish within {timeout:g} s "
             f"({reason.replace('_', ' ')}; {seen}; polls: {polls}); it may still be running on the server",
         )
+
+    @property
+    def _kind(self) -> str:
+        return self.reason
 
 
 class StreamDecodeException(StreamException):
@@ -279,6 +309,8 @@ class StreamTaskException(StreamException):
         task: The task's final snapshot.
     """
 
+    _outcome_status = "failed"
+
     def __init__(
         self,
         *,
@@ -297,6 +329,9 @@ class StreamTaskException(StreamException):
         self.task = task
         text = f"task {one_line(task_id)} failed ({one_line(error_type)}): {description}"
         super().__init__(text.removesuffix(": "))
+
+    def _as_task_error(self) -> TaskError:
+        return TaskError(self.error_type, self.description, self.stack_trace, self.version)
 
     @classmethod
     def from_task(cls, task_id: str, task: Task) -> StreamTaskException:

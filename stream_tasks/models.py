@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, final
+from typing import Any, Final, Generic, Literal, cast, final, get_origin
 
 from attrs import Factory, field, frozen
 from multidict import CIMultiDict
+
+from stream_tasks._plain import WHOLE, plain, shown
 
 if sys.version_info >= (3, 13):
     from typing import TypeVar
@@ -35,7 +38,10 @@ __all__ = [
     "TaskResult",
 ]
 
+_FEW: Final = 3
+
 T_co = TypeVar("T_co", covariant=True)
+Result_co = TypeVar("Result_co", covariant=True, default=dict[str, Any])
 
 
 @frozen
@@ -43,20 +49,20 @@ class TaskError:
     """Why a task failed.
 
     Attributes:
-        type: The kind of failure, as the server names it.
-        description: What went wrong.
+        type: The kind of failure, as the server names it; ``unknown`` when it does not.
+        description: What went wrong; empty when the server did not say.
         stacktrace: The server's stack trace, if it gave one.
         version: The version of the server's worker, if it gave one.
     """
 
-    type: str
-    description: str
+    type: str = "unknown"
+    description: str = ""
     stacktrace: str | None = None
     version: str | None = None
 
 
 @frozen
-class Task:
+class Task(Generic[Result_co]):
     """A snapshot of a long-running task on Stream's servers.
 
     Attributes:
@@ -67,14 +73,18 @@ class Task:
         updated_at: When the server last changed it, in UTC.
         result: The payload of a completed task, if the server sent one.
         error: Why a failed task failed, if the server said so.
+        duration: How long the server took to answer, such as ``36.23ms``; not compared.
+        extra: Whatever else the server sent; not compared.
     """
 
     task_id: str
     status: str
     created_at: datetime
     updated_at: datetime
-    result: dict[str, Any] | None = field(default=None, repr=False)
+    result: Result_co | None = field(default=None, repr=False)
     error: TaskError | None = None
+    duration: str | None = field(default=None, eq=False, repr=False)
+    extra: dict[str, Any] = field(factory=dict, eq=False, repr=False)
 
     @property
     def is_completed(self) -> bool:
@@ -131,6 +141,12 @@ T = TypeVar("T", default=TaskResult)
 R = TypeVar("R", default=T)
 """What a wait returns: `T`, unless the caller gives a `result_type`."""
 
+S = TypeVar("S", default=dict[str, Any])
+"""What a snapshot's result is: a `dict`, unless the caller gives a `result_type`."""
+
+R_any = TypeVar("R_any", default=Any)
+"""What waiting for a task returns of which nothing is known in advance."""
+
 
 @frozen
 class RateLimit:
@@ -184,24 +200,107 @@ class StreamResponse(Generic[T_co]):
         return StreamResponse, (self.data, self.status_code, headers, self.rate_limit)
 
 
+def _as_tuple(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(items)
+
+
+def _few(items: tuple[str, ...]) -> str:
+    """Show a few items, and how many there are."""
+    return shown(items) if len(items) <= _FEW else f"<{len(items)} items: {shown(items[:_FEW])[1:-1]}, …>"
+
+
 @frozen
 class StartedTask(Generic[T_co]):
-    """An operation that the server took on.
+    """An operation that the server took on; `to_json` keeps it for another program.
 
     Attributes:
         task_id: The id to wait for, or None when the server did the work at once.
         data: The body that the server answered with.
         result_type: What waiting for this task returns.
         result: The outcome, when the server did the work at once.
+        operation: The operation, such as ``delete_users``; None for one that this client has no method for.
+        items: What the operation is for: ids of users, channels or feeds, say.
     """
 
     task_id: str | None
     data: dict[str, Any] = field(repr=False)
     result_type: type[T_co] = field(repr=lambda kind: getattr(kind, "__name__", repr(kind)))
     result: T_co | None = None
+    operation: str | None = None
+    items: tuple[str, ...] = field(default=(), converter=_as_tuple, repr=_few)
+
+    def to_json(self) -> str:
+        """Write it down as JSON, in one line.
+
+        ::
+
+            path.write_text(started.to_json())
+            ...
+            started = StartedTask.from_json(path.read_text())
+            export = await client.wait_for_task(started)
+        """
+        fields = {
+            "task_id": self.task_id,
+            "operation": self.operation,
+            "items": self.items,
+            "result_type": _name_of(self.result_type),
+            "data": plain(self.data),
+        }
+        if self.task_id is None:
+            fields["result"] = plain(self.result)
+        return json.dumps(fields, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, result_type: type[R_any] | None = None) -> StartedTask[R_any]:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: The JSON.
+            result_type: What waiting for the task returns; needed if the task was started with a type of
+                the caller's own, which JSON cannot hold.
+
+        Returns:
+            The started task, as it was.
+
+        Raises:
+            TypeError: `text` is neither text nor bytes.
+            ValueError: It is not what `to_json` wrote, or `result_type` is needed.
+        """
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text must be a str or bytes, not {type(text).__name__}")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise ValueError(f"text must be what StartedTask.to_json wrote: {exc}") from None
+        return _restored(cls, fields, result_type)
 
 
-@frozen
+def _name_of(kind: Any) -> str:
+    """Return a result type's name: of this module's and builtins the plain one, of others with the module."""
+    name = getattr(kind, "__qualname__", repr(kind))
+    return name if _RESULT_TYPES.get(name) is kind else f"{getattr(kind, '__module__', '')}.{name}"
+
+
+def _restored(
+    cls: type[StartedTask[Any]], fields: Any, result_type: type[R_any] | None
+) -> StartedTask[R_any]:
+    from stream_tasks import _json  # noqa: PLC0415 - a layer above, which makes results of what is told
+
+    if not isinstance(fields, dict) or not isinstance(fields.get("task_id", 0), str | None):
+        raise ValueError("text must be what StartedTask.to_json wrote: an object with a task_id")  # noqa: TRY004
+    told = fields.get("result_type", "TaskResult")
+    kind = cast("type[R_any] | None", _RESULT_TYPES.get(str(told))) if result_type is None else result_type
+    if kind is None:
+        raise ValueError(f"result_type must be given: the task was started with {told!r}")
+    result, items = fields.get("result"), fields.get("items") or ()
+    if result is not None:
+        result = TaskResult(result) if kind is TaskResult else _json.structure(result, kind, path="$.result")
+    elif "result" in fields and issubclass(get_origin(kind) or kind, ItemResults):
+        result = cast("Any", kind)(None)
+    return cls(fields["task_id"], fields.get("data") or {}, kind, result, fields.get("operation"), items)
+
+
+@frozen(repr=False)
 class TaskOutcome(Generic[T_co]):
     """What came of waiting for one of many tasks, like a finished future.
 
@@ -210,19 +309,42 @@ class TaskOutcome(Generic[T_co]):
         task: The last snapshot, or None when none came.
         polls: How often the task was asked for.
         elapsed: How long the wait lasted, in seconds.
+        operation: The operation that started the task, if it is known.
+        items: What the operation is for, if it is known.
     """
 
     task_id: str | None
     task: Task | None
     polls: int
     elapsed: float
-    _value: T_co | None = field(default=None, repr=False)
-    _error: Exception | None = field(default=None, repr=False)
+    _value: T_co | None = None
+    _error: Exception | None = None
+    operation: str | None = None
+    items: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        told = f"result={shown(self._value)}" if self.ok else f"error={shown(self._error)}"
+        return (
+            f"{type(self).__name__}(task_id={self.task_id!r}, status={self.status!r}, {told}, "
+            f"polls={self.polls}, elapsed={self.elapsed:.3f})"
+        )
 
     @property
     def ok(self) -> bool:
         """Whether there is a result; it may still name items that failed."""
         return self._error is None
+
+    @property
+    def status(self) -> Literal["completed", "failed", "timed_out", "error"]:
+        """How the wait ended.
+
+        ``completed`` or ``failed`` like the task; ``timed_out`` when it was not seen to end; ``error`` when
+        it could not be asked for, or its result does not fit.
+        """
+        word: Literal["completed", "failed", "timed_out", "error"] = "completed"
+        if self._error is not None:
+            word = getattr(self._error, "_outcome_status", "error")
+        return word
 
     def exception(self) -> Exception | None:
         """Return what the wait for this task raised, or None."""
@@ -233,6 +355,36 @@ class TaskOutcome(Generic[T_co]):
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value] # None only where T is
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold, as the command line prints it.
+
+        ``pandas.DataFrame(map(TaskOutcome.to_dict, outcomes.values()))`` is a table.
+
+        Returns:
+            ``task_id``, ``operation``, ``items``, ``status``, ``last_status`` (the server's last word, or
+            None), ``result`` (the payload, or None), ``error`` (``type``, ``description``, ``stacktrace``
+            and ``version``, or None), ``polls`` and ``elapsed`` (in seconds).
+        """
+        payload = None
+        if self.ok:
+            payload = plain(self._value if self.task is None else self.task.result or {})
+        return {
+            "task_id": self.task_id,
+            "operation": self.operation,
+            "items": list(self.items),
+            "status": self.status,
+            "last_status": None if self.task is None else self.task.status,
+            "result": payload,
+            "error": None if self._error is None else plain(_told(self._error)),
+            "polls": self.polls,
+            "elapsed": round(self.elapsed, 3),
+        }
+
+
+def _told(error: Exception) -> TaskError:
+    told = getattr(error, "_as_task_error", None)
+    return TaskError(type(error).__name__, str(error)) if told is None else cast("TaskError", told())
 
 
 @frozen
@@ -260,15 +412,15 @@ class ItemResults:
     """Per-item outcomes: the base of the results that are a mapping from item to outcome.
 
     Attributes:
-        items: What became of each item.
+        items: What became of each item, or None when the server did not say.
     """
 
-    items: dict[str, ItemResult]
+    items: dict[str, ItemResult] | None = field(metadata={WHOLE: True})
 
     @property
     def failed(self) -> dict[str, ItemResult]:
-        """The items that did not succeed; a completed task may hold some."""
-        return {key: item for key, item in self.items.items() if not item.ok}
+        """The items that the server says did not succeed; a completed task may hold some."""
+        return {key: item for key, item in (self.items or {}).items() if not item.ok}
 
 
 class DeleteChannelsResult(ItemResults):
@@ -354,8 +506,8 @@ class ChannelBatchResult:
     Attributes:
         operation: The operation, such as ``addMembers``.
         status: How the batch ended.
-        success_channels_count: Channels that were updated.
-        failed_channels: The channels that were not, by reason.
+        success_channels_count: Channels that were updated, or None when the server did not say.
+        failed_channels: The channels that the server says were not, by reason.
         batch_created_at: When the batch was made, in UTC.
         finished_at: When it ended, in UTC.
         extra: Whatever else the server sent.
@@ -363,7 +515,7 @@ class ChannelBatchResult:
 
     operation: str | None = None
     status: str | None = None
-    success_channels_count: int = 0
+    success_channels_count: int | None = None
     failed_channels: list[ChannelBatchFailure] = Factory(list)
     batch_created_at: datetime | None = None
     finished_at: datetime | None = None
@@ -373,3 +525,20 @@ class ChannelBatchResult:
     def failed(self) -> list[ChannelBatchFailure]:
         """The channels that were not updated; a completed task may hold some."""
         return self.failed_channels
+
+
+_RESULT_TYPES: Final[Mapping[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        ChannelBatchResult,
+        DeactivateUsersResult,
+        DeleteCallResult,
+        DeleteChannelsResult,
+        DeleteUsersResult,
+        ExportChannelsResult,
+        ExportUsersResult,
+        TaskResult,
+        dict,
+    )
+}
+"""The result types that JSON can name."""

@@ -95,10 +95,19 @@ async def test_more_than_the_limit_at_once_names_the_way(
 
 async def test_the_options_go_with_each_batch(server: FakeStream, client: AsyncStream) -> None:
     """What the operation takes besides is in every request."""
-    tasks = client.start_in_batches(client.delete_users, users(101), user="hard", files=True)
+    tasks = client.start_in_batches(client.delete_users, users(101), user="pruning", files=True)
     assert len([task async for task in tasks]) == 2
     for request in server.requests:
-        assert (request.json["user"], request.json["files"]) == ("hard", True)
+        assert (request.json["user"], request.json["files"]) == ("pruning", True)
+
+
+async def test_each_task_knows_its_items(server: FakeStream, client: AsyncStream) -> None:
+    """A task and its outcome tell the operation and what the batch is for."""
+    server.script_operation("export_users", statuses=[], times=2)
+    starting = client.start_in_batches(client.export_users, users(26))
+    outcomes = [outcome async for outcome in client.as_completed(starting)]
+    assert {outcome.operation for outcome in outcomes} == {"export_users"}
+    assert {outcome.items for outcome in outcomes} == {tuple(users(25)), ("u-25",)}
 
 
 async def _each(items: Iterable[str]) -> AsyncIterator[str]:
@@ -154,7 +163,7 @@ async def test_what_was_done_at_once_is_yielded_too(client: AsyncStream) -> None
     cids = [f"messaging:{number}" for number in range(101)]
     tasks = [task async for task in client.start_in_batches(client.delete_channels, cids)]
     assert [task.task_id for task in tasks] == [None, None]
-    assert [len(task.result.items) for task in tasks if task.result] == [100, 1]
+    assert [len(task.result.items or {}) for task in tasks if task.result] == [100, 1]
 
 
 async def test_batches_start_as_there_is_room_to_wait(server: FakeStream, client: AsyncStream) -> None:

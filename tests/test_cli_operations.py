@@ -122,14 +122,14 @@ def test_each_argument_of_an_operation_is_an_option() -> None:
             id="nothing that was not given is sent",
         ),
         pytest.param(
-            "delete-users jane --yes --user hard --messages pruning --conversations soft --calls hard --files"
+            "delete-users jane --yes --user hard --messages hard --conversations hard --calls soft --files"
             " --new-channel-owner-id amy --new-call-owner-id bob",
             {
                 "user_ids": ["jane"],
                 "user": "hard",
-                "messages": "pruning",
-                "conversations": "soft",
-                "calls": "hard",
+                "messages": "hard",
+                "conversations": "hard",
+                "calls": "soft",
                 "files": True,
                 "new_channel_owner_id": "amy",
                 "new_call_owner_id": "bob",
@@ -327,7 +327,7 @@ def test_no_ids_are_nothing_to_do(run: Run, server: FakeStream, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("args", "what"),
     [
-        (["delete-users", "jane", "--user", "hard"], "this deletes 1 user (--user hard)"),
+        (["delete-users", "jane", "--user", "soft"], "this deletes 1 user (--user soft)"),
         (["delete-channels", "a:b", "a:c", "--hard-delete"], "this deletes 2 channels (--hard-delete)"),
         (["deactivate-users", "jane"], "this deactivates 1 user"),
     ],
@@ -368,12 +368,23 @@ class Asked(Terminal):
 
 def test_yes_on_a_terminal(server: FakeStream) -> None:
     """It says what is about to happen, to how many, in which app; then it happens."""
-    asked = Asked("delete-users", "jane", "joe", "--user", "hard", "--files")
-    assert "This deletes 2 users (--user hard --files) of the app fake-key." in asked.shown
+    asked = Asked("delete-users", "jane", "joe", "--user", "soft", "--files")
+    assert "This deletes 2 users (--user soft --files) of the app fake-key." in asked.shown
     assert not server.requests
     ended = asked.answer(b"y\n")
     assert ended.code == 0
-    assert starts(server) == [{"user_ids": ["jane", "joe"], "user": "hard", "files": True}]
+    assert starts(server) == [{"user_ids": ["jane", "joe"], "user": "soft", "files": True}]
+
+
+def test_hard_deleted_users_need_more(run: Run, server: FakeStream) -> None:
+    """What the server would refuse is wrong usage, said before anybody is asked."""
+    ended = run("delete-users", "jane", "--user", "hard", "--messages", "hard", "--yes")
+    assert ended.code == 2
+    assert "user hard needs messages hard and conversations hard as well" in ended.err
+    assert "hard needs messages and conversations hard, too" in " ".join(
+        run("delete-users", "--help").out.split()
+    )
+    assert not server.requests
 
 
 def test_ids_that_were_typed(server: FakeStream) -> None:

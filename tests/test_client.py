@@ -1,7 +1,9 @@
 """The asynchronous client: what it takes, sends, returns and never shows."""
 
 import asyncio
+import enum
 import inspect
+import json
 import logging
 import pickle
 import re
@@ -9,6 +11,7 @@ import ssl
 import sys
 import time
 import traceback
+import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -724,10 +727,10 @@ OPERATIONS = {
         [("broken", ["a:bad"])],
     ),
     "delete_users": Case(
-        lambda c: c.delete_users(("u1", "bad"), user="hard", messages="pruning", files=True),
+        lambda c: c.delete_users(("u1", "bad"), user="pruning", messages="pruning", files=True),
         "POST",
         "/users/delete",
-        {"user_ids": ["u1", "bad"], "user": "hard", "messages": "pruning", "files": True},
+        {"user_ids": ["u1", "bad"], "user": "pruning", "messages": "pruning", "files": True},
         DeleteUsersResult,
         failing,
         {"bad": "broken"},
@@ -801,6 +804,18 @@ OPERATIONS = {
         {"csv_file": "https://a.example/images.csv"},
         TaskResult,
     ),
+    "check_moderation": Case(
+        lambda c: c.check_moderation("chat", "m", "amy", moderation_payload={"texts": ["drat"]}),
+        "POST",
+        "/moderation/check",
+        {
+            "entity_type": "chat",
+            "entity_id": "m",
+            "entity_creator_id": "amy",
+            "moderation_payload": {"texts": ["drat"]},
+        },
+        TaskResult,
+    ),
 }
 
 
@@ -872,14 +887,25 @@ async def test_work_that_was_done_at_once_is_not_waited_for(server: FakeStream, 
 async def test_work_that_was_done_at_once_without_a_result(server: FakeStream, client: AsyncStream) -> None:
     """A start that names neither task nor result has an empty one."""
     started = await client.delete_call("default", "c")
-    assert (started.task_id, started.result) == (None, DeleteCallResult({}))
+    assert (started.task_id, started.result) == (None, DeleteCallResult(None))
+    assert (await client.wait_for_task(started)).failed == {}
     assert await client.wait_for_task(started, result_type=dict) == {}
+
+
+async def test_work_that_was_done_at_once_is_not_made_up(server: FakeStream, client: AsyncStream) -> None:
+    """What the server did not say is not known: no count, and no items."""
+    server.inject(Fault.body(b'{"duration": "1ms"}'), times=2)
+    updated = await client.update_channels_batch("hide", {"type": "messaging"})
+    assert (await client.wait_for_task(updated)).success_channels_count is None
+    deleted = await client.delete_channels(["a:1"])
+    assert (await client.wait_for_task(deleted)).items is None
 
 
 async def test_a_result_without_a_task_says_so(server: FakeStream, client: AsyncStream) -> None:
     """A plain result of work that was done at once has no task to show."""
     server.inject(Fault.body(b'{"result": {"a": 1}}'))
-    result = await client.wait_for_task(await client.start_task("POST", "/things"))
+    started = await client.start_task("POST", "/things", may_finish_at_once=True)
+    result = await client.wait_for_task(started)
     assert result == {"a": 1}
     with pytest.raises(AttributeError, match="at once"):
         _ = result.task
@@ -905,9 +931,227 @@ async def test_an_operation_without_a_method_can_be_started(server: FakeStream, 
     started = await client.start_task(
         "POST", "/export/users", json={"user_ids": ["a"]}, params={"q": [1, 2]}, result_type=ExportUsersResult
     )
-    assert server.requests[-1].query["q"] in "12"
+    assert server.requests[-1].query["q"] == "1,2"
     result = await client.wait_for_task(started)
     assert (result.url, result.extra) == ("u", {"size": 3})
+
+
+@pytest.mark.parametrize(
+    ("answer", "place"),
+    [
+        pytest.param({"membership_deletion_task_id": "t"}, "membership_deletion_task_id", id="another name"),
+        pytest.param({"run": {"task_id": "t"}}, "run.task_id", id="inside an object"),
+        pytest.param({"task_id": "other", "a": {"b": {"c": "t"}}}, "a.b.c", id="deep inside"),
+    ],
+)
+async def test_a_task_s_id_may_be_elsewhere(
+    server: FakeStream, client: AsyncStream, answer: dict[str, Any], place: str
+) -> None:
+    """The caller says where, and the task is waited for like any other."""
+    server.add_task("t", statuses=[], result={"a": 1})
+    server.inject(Fault.body(json.dumps(answer).encode()))
+    started = await client.start_task("POST", "/users", task_id_at=place)
+    assert (started.task_id, started.data, started.operation, started.items) == ("t", answer, None, ())
+    assert await client.wait_for_task(started) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "given", "message"),
+    [
+        pytest.param(
+            {"users": {"amy": {}}, "duration": "1ms", "membership_deletion_task_id": "t"},
+            {},
+            "keys membership_deletion_task_id, users, duration: .*'task_id' is missing at \\$.task_id",
+            id="an id by another name",
+        ),
+        pytest.param(
+            {"duration": "1ms", "run": {"id": "r", "task_id": "t"}},
+            {},
+            "keys run.task_id, duration, run: .*'task_id' is missing",
+            id="an id inside an object",
+        ),
+        pytest.param(
+            {"import_task": {"id": "i"}}, {}, "keys import_task: .*'task_id' is missing", id="no id at all"
+        ),
+        pytest.param({}, {}, "keys none: .*'task_id' is missing", id="nothing"),
+        pytest.param({"task_id": None}, {}, "keys task_id: .*'task_id' is missing", id="null for the id"),
+        pytest.param(
+            {"task_id": "t"},
+            {"task_id_at": "run.task_id"},
+            "keys task_id: .*'run.task_id' is missing at \\$.run.task_id",
+            id="an id elsewhere than the caller says",
+        ),
+        pytest.param(
+            {"run": "x"}, {"task_id_at": "run.task_id"}, "'run.task_id' is missing", id="a text in the way"
+        ),
+    ],
+)
+async def test_an_answer_that_names_no_task_is_no_success(
+    server: FakeStream, client: AsyncStream, answer: dict[str, Any], given: dict[str, Any], message: str
+) -> None:
+    """The error shows the keys that came, those that may be meant first, and what to do."""
+    server.inject(Fault.body(json.dumps(answer).encode()))
+    with pytest.raises(StreamDecodeException, match=message) as caught:
+        await client.start_task("POST", "/users", **given)
+    assert "name its place with task_id_at, or give may_finish_at_once" in str(caught.value)
+
+
+async def test_many_keys_leave_the_error_its_end(server: FakeStream, client: AsyncStream) -> None:
+    """However much an answer holds, the error says what is missing."""
+    answer = {f"key-{number}": {"\x1b[31m": 1} for number in range(1000)}
+    server.inject(Fault.body(json.dumps(answer).encode()))
+    with pytest.raises(StreamDecodeException, match=r"key-0, key-1, .*…: .*'task_id' is missing at"):
+        await client.start_task("POST", "/things")
+
+
+async def test_a_started_task_goes_on_in_another_program(server: FakeStream, client: AsyncStream) -> None:
+    """What was started is kept as JSON, with its operation, its items and its type."""
+    server.script_operation("export_users", statuses=["running"])
+    kept = (await client.export_users(["amy", "bob"])).to_json()
+    async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as another:
+        started = StartedTask.from_json(kept)
+        assert (started.operation, started.items) == ("export_users", ("amy", "bob"))
+        assert (await another.wait_for_task(started, 0.05)).url
+        outcomes = await another.wait_for_tasks([started])
+    outcome = outcomes[str(started.task_id)]
+    assert (outcome.operation, outcome.items) == ("export_users", ("amy", "bob"))
+    assert isinstance(outcome.result(), ExportUsersResult)
+
+
+# Bare ids of a known operation or type
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(lambda _: {"operation": "export_users"}, id="an operation's name"),
+        pytest.param(lambda c: {"operation": c.export_users}, id="a method of the client"),
+        pytest.param(lambda _: {"operation": Operation.EXPORT}, id="a name of an enum"),
+        pytest.param(lambda _: {"result_type": ExportUsersResult}, id="a type"),
+        pytest.param(
+            lambda c: {"operation": c.delete_users, "result_type": ExportUsersResult}, id="a type goes first"
+        ),
+    ],
+)
+async def test_bare_ids_get_typed_results(
+    server: FakeStream, client: AsyncStream, given: Callable[[AsyncStream], Any]
+) -> None:
+    """What is known of bare ids types their results in each kind of wait."""
+    server.add_task("t", statuses=["running"], result={"url": "u"})
+    options = given(client)
+    assert await client.wait_for_task("t", 0, **options) == ExportUsersResult("u")
+    outcomes = await client.wait_for_tasks(["t"], **options)
+    assert outcomes["t"].result() == ExportUsersResult("u")
+    assert [o.result() async for o in client.as_completed(["t"], **options)] == [ExportUsersResult("u")]
+    server.add_task("w", statuses=["running"], result={"url": "u"})
+    snapshots = [task async for task in client.watch_task("w", 0, **options)]
+    assert [task.result for task in snapshots] == [None, ExportUsersResult("u")]
+    name = getattr(options.get("operation"), "__name__", options.get("operation"))
+    assert outcomes["t"].operation == name
+    assert outcomes["t"].items == ()
+
+
+async def test_an_operation_types_bare_ids_only(server: FakeStream, client: AsyncStream) -> None:
+    """A started task knows its own; a result type is meant for all."""
+    server.script_operation("export_users", statuses=[])
+    server.add_task("t", statuses=[], result={"amy": {"status": "ok"}})
+    started = await client.export_users(["amy"])
+    at_once = await client.delete_channels(["a:b"])
+    tasks: list[str | StartedTask[Any]] = ["t", started, at_once]
+    outcomes = list((await client.wait_for_tasks(tasks, operation="delete_users")).values())
+    assert [type(outcome.result()) for outcome in outcomes] == [
+        DeleteUsersResult, ExportUsersResult, DeleteChannelsResult
+    ]  # fmt: skip
+    assert [outcome.operation for outcome in outcomes] == ["delete_users", "export_users", "delete_channels"]
+    assert [outcome.items for outcome in outcomes] == [(), ("amy",), ("a:b",)]
+    outcomes = list((await client.wait_for_tasks(tasks, result_type=dict)).values())
+    assert [type(outcome.result()) for outcome in outcomes] == [dict, dict, dict]
+
+
+async def test_a_result_that_does_not_fit_ends_a_typed_watch(server: FakeStream, client: AsyncStream) -> None:
+    """The final snapshot cannot be given, and the error says why; a failed task has no result to decode."""
+    server.add_task("t", statuses=[], result={"path": 1})
+    with pytest.raises(StreamDecodeException, match=r"'url' is missing at \$.result"):
+        _ = [task async for task in client.watch_task("t", operation="export_users")]
+    server.add_task("bad", statuses=[], error=TaskFailure("Kind"))
+    [failed] = [task async for task in client.watch_task("bad", operation="export_users")]
+    assert (failed.is_failed, failed.result) == (True, None)
+
+
+async def test_an_at_once_result_that_does_not_fit_is_an_outcome(client: AsyncStream) -> None:
+    """Nothing about one of many is raised."""
+    started = await client.delete_channels(["a:b"])
+    outcomes = await client.wait_for_tasks([started], result_type=ExportUsersResult)
+    assert isinstance(outcomes["#1"].exception(), StreamDecodeException)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        pytest.param(
+            {"operation": "deleteUsers"}, ValueError, "operation must be one of .*'deleteUsers'", id="a word"
+        ),
+        pytest.param(
+            {"operation": len}, ValueError, "operation must be one of .*, not 'len'", id="a function"
+        ),
+        pytest.param(
+            {"operation": 5}, TypeError, "operation must be a str or a method .*, not int", id="a number"
+        ),
+        pytest.param({"result_type": 5}, TypeError, "result_type must be a class, not 5", id="no class"),
+    ],
+)
+async def test_an_operation_that_is_unknown_is_refused_before_any_request(
+    server: FakeStream, client: AsyncStream, given: Any, error: type[Exception], message: str
+) -> None:
+    """Each kind of wait checks it first."""
+    with pytest.raises(error, match=message):
+        await client.wait_for_task("t", **given)
+    with pytest.raises(error, match=message):
+        await client.wait_for_tasks(["t"], **given)
+    with pytest.raises(error, match=message):
+        client.as_completed(["t"], **given)
+    with pytest.raises(error, match=message):
+        client.watch_task("t", **given)
+    assert not server.requests
+
+
+class Operation(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
+    """Texts that show themselves otherwise."""
+
+    EXPORT = "export_users"
+    JOB = "job"
+
+
+@pytest.mark.parametrize("job", [Operation.JOB, uuid.UUID(int=5)], ids=["an enum's member", "a UUID"])
+async def test_an_id_is_taken_by_its_value(server: FakeStream, client: AsyncStream, job: Any) -> None:
+    """Whatever stands for an id is that id everywhere, and once among many."""
+    task_id = job.value if isinstance(job, Operation) else str(job)
+    server.add_task(task_id, statuses=[], result={"a": 1})
+    assert (await client.get_task(job)).data.task_id == task_id
+    assert await client.wait_for_task(job) == {"a": 1}
+    outcomes = await client.wait_for_tasks([job, task_id])
+    assert list(outcomes) == [task_id]
+    assert type(next(iter(outcomes))) is str
+    assert [outcome.task_id async for outcome in client.as_completed([job])] == [task_id]
+    assert [task.task_id async for task in client.watch_task(job)] == [task_id]
+    assert await client.wait_for_task(StartedTask(job, {}, TaskResult)) == {"a": 1}
+    assert {request.path for request in server.requests} == {f"/api/v2/tasks/{task_id}"}
+
+
+async def test_credentials_are_taken_by_their_value(server: FakeStream) -> None:
+    """Settings that are members of an enum are the texts that they stand for."""
+
+    class Settings(str, enum.Enum):  # noqa: UP042 - as above
+        KEY = server.api_key
+        SECRET = server.api_secret
+        URL = server.url
+
+    async with AsyncStream(Settings.KEY, Settings.SECRET, base_url=Settings.URL) as client:
+        assert (await client.request("GET", "/rate_limits")).status_code == 200
+        token = str(client._headers["Authorization"])
+        assert "Settings" not in repr(client)
+    async with AsyncStream(Settings.KEY, token=token, base_url=Settings.URL) as client:
+        assert (await client.request("GET", "/rate_limits")).status_code == 200
 
 
 # Results

@@ -1,9 +1,13 @@
 """Models are frozen values; a task's result is a dict that remembers its task."""
 
 import copy
+import enum
+import json
 import pickle
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import attrs
@@ -12,7 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_tasks import models
-from stream_tasks.exceptions import StreamTaskException
+from stream_tasks.exceptions import (
+    StreamApiException,
+    StreamDecodeException,
+    StreamRateLimitException,
+    StreamTaskException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
 from stream_tasks.models import (
     ChannelBatchFailure,
     ChannelBatchResult,
@@ -58,6 +69,13 @@ EXAMPLES: list[Any] = [
     ChannelBatchFailure("no access", ["messaging:a"]),
     ChannelBatchResult("addMembers", "completed", 1, [ChannelBatchFailure("no access", ["messaging:a"])]),
 ]
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
+    """A text that shows itself otherwise."""
+
+    WORD = "word"
+
 
 COPIES: list[Any] = [
     pytest.param(lambda value: pickle.loads(pickle.dumps(value)), id="a pickled copy"),
@@ -239,6 +257,7 @@ def test_a_per_item_result_says_what_failed(
 def test_every_item_either_succeeded_or_is_among_the_failed(statuses: dict[str, str]) -> None:
     """No item is lost between the two."""
     result = DeleteUsersResult({key: ItemResult(status) for key, status in statuses.items()})
+    assert result.items is not None
     assert set(result.failed) == {key for key, item in result.items.items() if not item.ok}
     assert {key for key, status in statuses.items() if status == "ok"} == set(statuses) - set(result.failed)
 
@@ -289,7 +308,236 @@ def test_an_outcome_with_a_result_is_like_a_finished_future() -> None:
     assert outcome.exception() is None
     assert outcome.result() is result
     assert outcome.result() is result
-    assert "payload.example" not in repr(outcome)
+
+
+ANSWER = StreamApiException(status_code=403, code=17, message="not allowed")
+LATE = StreamWaitTimeoutException(task_id="t-1", timeout=5, elapsed=5, polls=2, reason="rate_limited")
+LATE.__cause__ = StreamRateLimitException()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        pytest.param(None, "completed", None, id="a result"),
+        pytest.param(
+            StreamTaskException.from_task("t-2", FAILED),
+            "failed",
+            {"type": "boom", "description": "it broke", "stacktrace": "line 1", "version": "v1"},
+            id="a failed task",
+        ),
+        pytest.param(
+            LATE, "timed_out", {"type": "rate_limited", "description": "HTTP 429"}, id="a wait that elapsed"
+        ),
+        pytest.param(
+            ANSWER, "error", {"type": "http_403", "description": "HTTP 403, code 17: not"}, id="a refusal"
+        ),
+        pytest.param(
+            StreamTransportException("tls_handshake_failed"),
+            "error",
+            {"type": "tls_handshake_failed", "description": "no answer"},
+            id="no answer",
+        ),
+        pytest.param(
+            StreamDecodeException("odd", path="$.result"),
+            "error",
+            {"type": "undecodable", "description": "odd at $.result"},
+            id="a result that does not fit",
+        ),
+        pytest.param(LookupError("mine"), "error", {"type": "LookupError"}, id="a caller's own error"),
+    ],
+)
+def test_an_outcome_tells_its_status_and_its_error(
+    error: Exception | None, status: str, told: dict[str, Any] | None
+) -> None:
+    """Its status is one of four words, and its error is told in the same four texts whatever it is."""
+    outcome: TaskOutcome[Any] = TaskOutcome("t-1", TASK, 3, 2.5, error=error)
+    assert outcome.status == status
+    found = outcome.to_dict()
+    assert found["status"] == status
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    if told is None:
+        assert found["error"] is None
+    else:
+        assert found["result"] is None
+        assert list(found["error"]) == ["type", "description", "stacktrace", "version"]
+        assert found["error"]["type"] == told["type"]
+        assert told.get("description", "") in found["error"]["description"]
+
+
+def test_an_outcome_is_a_row_of_a_table() -> None:
+    """It is one flat object that JSON can hold, whatever the payload."""
+    outcome = TaskOutcome(
+        "t-1", TASK, 3, 2.51234, value=TaskResult(TASK.result, TASK), operation="export_users", items=("amy",)
+    )
+    assert outcome.to_dict() == {
+        "task_id": "t-1",
+        "operation": "export_users",
+        "items": ["amy"],
+        "status": "completed",
+        "last_status": "completed",
+        "result": {"url": "https://payload.example"},
+        "error": None,
+        "polls": 3,
+        "elapsed": 2.512,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param(DeleteUsersResult({"amy": GONE}), {"amy": {"status": "error"}}, id="items"),
+        pytest.param(DeleteUsersResult(None), None, id="unknown items"),
+        pytest.param(
+            ChannelBatchResult("hide", finished_at=NOON, extra={"a": 1, "operation": "other"}),
+            {"operation": "hide", "finished_at": "2026-05-01T12:00:00+00:00", "a": 1},
+            id="times and unknown keys",
+        ),
+        pytest.param(
+            TaskResult({"a": float("nan"), "b": (1, Fraction(1))}), {"a": None}, id="what JSON lacks"
+        ),
+        pytest.param(
+            {"a": uuid.UUID(int=1), Kind.WORD: Kind.WORD}, {"word": "word"}, id="texts of all kinds"
+        ),
+        pytest.param(object, "<class 'object'>", id="anything else by its text"),
+    ],
+)
+def test_a_result_at_once_is_told_as_the_server_would(value: Any, told: Any) -> None:
+    """Models become plain objects, and what JSON cannot hold the nearest that it can."""
+    outcome: TaskOutcome[Any] = TaskOutcome(None, None, 0, 0.0, value=value)
+    found = outcome.to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["last_status"] is None
+    if isinstance(told, dict) and "amy" in told:
+        assert found["result"]["amy"]["status"] == told["amy"]["status"]
+    elif isinstance(told, dict):
+        assert found["result"].items() >= told.items()
+    else:
+        assert found["result"] == told
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        pytest.param(
+            TaskOutcome("t-1", TASK, 3, 2.5, value=TaskResult({"url": "u"}, TASK)),
+            "TaskOutcome(task_id='t-1', status='completed', result={'url': 'u'}, polls=3, elapsed=2.500)",
+            id="a result",
+        ),
+        pytest.param(
+            TaskOutcome("t-2", FAILED, 1, 0.5, error=StreamTaskException.from_task("t-2", FAILED)),
+            "TaskOutcome(task_id='t-2', status='failed', error=StreamTaskException("
+            "'task t-2 failed (boom): it broke'), polls=1, elapsed=0.500)",
+            id="an error",
+        ),
+    ],
+)
+def test_an_outcome_shows_itself(outcome: TaskOutcome[Any], shown: str) -> None:
+    """Its repr holds what came of the wait."""
+    assert repr(outcome) == shown
+
+
+def test_an_outcome_s_repr_is_short() -> None:
+    """Of a large payload it shows the beginning."""
+    outcome = TaskOutcome("t", TASK, 1, 0.5, value=TaskResult({f"key-{n}": n for n in range(10_000)}))
+    assert len(repr(outcome)) < 400
+    assert "'key-0': 0" in repr(outcome)
+
+
+# A started task as JSON
+
+
+@attrs.frozen
+class Mine:
+    """A caller's own result."""
+
+    url: str
+
+
+STARTED: list[Any] = [
+    pytest.param(
+        StartedTask("t", {"task_id": "t"}, ExportUsersResult, None, "export_users", ["amy"]), id="a task"
+    ),
+    pytest.param(StartedTask("t", {}, TaskResult), id="a task of an operation without a method"),
+    pytest.param(StartedTask("t", {}, dict), id="a task with a plain result"),
+    pytest.param(
+        StartedTask(
+            None,
+            {"result": {"a:b": {"status": "ok"}}},
+            DeleteChannelsResult,
+            DeleteChannelsResult({"a:b": ItemResult("ok", extra={"more": [1]})}),
+            "delete_channels",
+            ("a:b",),
+        ),
+        id="items at once",
+    ),
+    pytest.param(StartedTask(None, {}, DeleteCallResult, DeleteCallResult(None)), id="unknown items at once"),
+    pytest.param(
+        StartedTask(
+            None, {}, ChannelBatchResult,
+            ChannelBatchResult("hide", None, 1, [ChannelBatchFailure("no", ["a:b"])], NOON, extra={"a": 1}),
+        ),
+        id="a batch at once",
+    ),
+    pytest.param(StartedTask(None, {}, TaskResult, TaskResult({"a": 1})), id="a payload at once"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("started", STARTED)
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_a_started_task_goes_through_json(started: StartedTask[Any], kind: Callable[[str], Any]) -> None:
+    """It comes back equal, its result typed, and is one line."""
+    text = started.to_json()
+    assert "\n" not in text
+    again = StartedTask.from_json(kind(text))
+    assert again == started
+    assert again.result_type is started.result_type
+    assert type(again.result) is type(started.result)
+
+
+def test_a_caller_s_own_result_type_is_given_again() -> None:
+    """JSON cannot hold a class: who reads it says which, and is told so if not."""
+    text = StartedTask("t", {}, Mine).to_json()
+    assert StartedTask.from_json(text, Mine) == StartedTask("t", {}, Mine)
+    with pytest.raises(
+        ValueError, match=r"^result_type must be given: the task was started with '.*\.Mine'$"
+    ):
+        StartedTask.from_json(text)
+    at_once = StartedTask(None, {}, Mine, Mine("u")).to_json()
+    assert StartedTask.from_json(at_once, Mine).result == Mine("u")
+    listed: StartedTask[list[int]] = StartedTask("t", {}, list[int])
+    assert StartedTask.from_json(listed.to_json(), list[int]) == listed
+
+
+def test_a_line_without_a_type_is_a_plain_task() -> None:
+    """What the command line prints of a started task is enough to wait for it."""
+    started = StartedTask.from_json('{"task_id": "t", "operation": "delete_users", "items": ["amy"]}')
+    assert started == StartedTask("t", {}, TaskResult, None, "delete_users", ("amy",))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        pytest.param("", ValueError, id="nothing"),
+        pytest.param("t-1", ValueError, id="an id"),
+        pytest.param("[]", ValueError, id="a list"),
+        pytest.param("{}", ValueError, id="an empty object"),
+        pytest.param('{"task_id": 5}', ValueError, id="an id that is a number"),
+        pytest.param("[" * 100_000, ValueError, id="too deep"),
+        pytest.param(None, TypeError, id="None"),
+        pytest.param({"task_id": "t"}, TypeError, id="a dict"),
+    ],
+)
+def test_what_is_no_started_task_is_refused(text: Any, kind: type[Exception]) -> None:
+    """The error names the parameter."""
+    with pytest.raises(kind, match=r"^text must be "):
+        StartedTask.from_json(text)
+
+
+def test_a_started_task_shows_a_few_items() -> None:
+    """A hundred ids do not fill a line."""
+    started = StartedTask("t", {}, TaskResult, None, "delete_users", map(str, range(100)))
+    assert "items=<100 items: '0', '1', '2', …>" in repr(started)
+    assert "items=('amy',)" in repr(StartedTask("t", {}, TaskResult, items=["amy"]))
 
 
 @pytest.mark.parametrize("duplicate", [pytest.param(lambda value: value, id="the outcome itself"), *COPIES])

@@ -1,10 +1,12 @@
 """Each operation is the request that Stream's API documents, or an error before any request."""
 
 import dataclasses
+import enum
 import inspect
 import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -49,12 +51,12 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
     ),
     (
         "delete_channels",
-        ops.delete_channels(["messaging:a"], hard_delete=True),
+        ops.delete_channels(["messaging:a"], hard_delete=True, skip_truncate=False),
         Request(
             "POST",
             "/api/v2/chat/channels/delete",
             DeleteChannelsResult,
-            {"cids": ["messaging:a"], "hard_delete": True},
+            {"cids": ["messaging:a"], "hard_delete": True, "skip_truncate": False},
             may_finish_at_once=True,
         ),
     ),
@@ -114,6 +116,9 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
             {"type": "messaging"},
             members=["amy", {"user_id": "bob", "channel_role": "admin"}],
             data={"frozen": True},
+            custom_set={"color.dark": "red"},
+            custom_unset=["shape"],
+            hide_history_before=NOON,
         ),
         Request(
             "PUT",
@@ -124,6 +129,9 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
                 "filter": {"type": "messaging"},
                 "members": [{"user_id": "amy"}, {"user_id": "bob", "channel_role": "admin"}],
                 "data": {"frozen": True},
+                "custom_set": {"color.dark": "red"},
+                "custom_unset": ["shape"],
+                "hide_history_before": "2026-05-01T12:00:00+00:00",
             },
             may_finish_at_once=True,
         ),
@@ -137,7 +145,7 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
         "delete_users",
         ops.delete_users(
             IDS,
-            user="hard",
+            user="pruning",
             messages="pruning",
             conversations="soft",
             calls="hard",
@@ -151,7 +159,7 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
             DeleteUsersResult,
             {
                 "user_ids": IDS,
-                "user": "hard",
+                "user": "pruning",
                 "messages": "pruning",
                 "conversations": "soft",
                 "calls": "hard",
@@ -236,12 +244,12 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
     ),
     (
         "delete_feed",
-        ops.delete_feed("user", "amy", hard_delete=False),
+        ops.delete_feed("user", "amy", hard_delete=True, purge_user_activities=True),
         Request(
             "DELETE",
             "/api/v2/feeds/feed_groups/user/feeds/amy",
             TaskResult,
-            params={"hard_delete": False},
+            params={"hard_delete": True, "purge_user_activities": True},
         ),
     ),
     (
@@ -251,9 +259,12 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
     ),
     (
         "delete_feeds_batch",
-        ops.delete_feeds_batch(["user:amy"], hard_delete=True),
+        ops.delete_feeds_batch(["user:amy"], hard_delete=True, purge_user_activities=False),
         Request(
-            "POST", "/api/v2/feeds/feeds/delete", TaskResult, {"feeds": ["user:amy"], "hard_delete": True}
+            "POST",
+            "/api/v2/feeds/feeds/delete",
+            TaskResult,
+            {"feeds": ["user:amy"], "hard_delete": True, "purge_user_activities": False},
         ),
     ),
     (
@@ -279,6 +290,54 @@ TABLE: list[tuple[str, Request[Any], Request[Any]]] = [
             "/api/v2/moderation/bulk_image_moderation",
             TaskResult,
             {"csv_file": "https://example.com/images.csv"},
+        ),
+    ),
+    (
+        "check_moderation",
+        ops.check_moderation("chat", "m", "amy"),
+        Request(
+            "POST",
+            "/api/v2/moderation/check",
+            TaskResult,
+            {"entity_type": "chat", "entity_id": "m", "entity_creator_id": "amy"},
+            may_finish_at_once=True,
+        ),
+    ),
+    (
+        "check_moderation",
+        ops.check_moderation(
+            "chat",
+            "m",
+            "amy",
+            moderation_payload={"texts": ["drat"]},
+            config_key="k",
+            config_team="t",
+            config={"key": "k"},
+            content_published_at="2026-05-01T12:00:00Z",
+            options={"force_sync": True},
+            test_mode=True,
+            user_id="bob",
+            user={"id": "bob"},
+        ),
+        Request(
+            "POST",
+            "/api/v2/moderation/check",
+            TaskResult,
+            {
+                "entity_type": "chat",
+                "entity_id": "m",
+                "entity_creator_id": "amy",
+                "moderation_payload": {"texts": ["drat"]},
+                "config_key": "k",
+                "config_team": "t",
+                "config": {"key": "k"},
+                "content_published_at": "2026-05-01T12:00:00Z",
+                "options": {"force_sync": True},
+                "test_mode": True,
+                "user_id": "bob",
+                "user": {"id": "bob"},
+            },
+            may_finish_at_once=True,
         ),
     ),
 ]
@@ -309,9 +368,9 @@ def operations() -> dict[str, Callable[..., Request[Any]]]:
 
 
 def test_the_table_is_complete() -> None:
-    """Each operation stands in the table, and the table holds fourteen."""
+    """Each operation stands in the table, and the table holds fifteen."""
     assert {name for name, _, _ in TABLE} == set(operations())
-    assert len(operations()) == 14
+    assert len(operations()) == 15
 
 
 @pytest.mark.parametrize(
@@ -323,7 +382,7 @@ def test_the_table_is_complete() -> None:
 )
 def test_an_operation_is_the_request_that_is_documented(built: Request[Any], expected: Request[Any]) -> None:
     """Method, path, body, query and result type are those of the table; what is None is left out."""
-    assert built == expected
+    assert dataclasses.replace(built, operation=None, items=()) == expected
     _json.dumps(built.json)
 
 
@@ -333,7 +392,7 @@ def test_the_table_gives_each_argument(name: str) -> None:
     fullest = [expected for other, _, expected in TABLE if other == name][-1]
     arguments = set(inspect.signature(operations()[name]).parameters)
     sent = set(fullest.json or {}) | set(fullest.params)
-    in_path = {"block_list_id", "call_type", "call_id", "feed_group_id", "feed_id", "user_id"}
+    in_path = {field.name for field in OPERATIONS[name].fields if field.place == "path"}
     assert arguments - in_path == sent
 
 
@@ -528,41 +587,195 @@ def test_a_flag_is_a_boolean(function: Callable[..., Request[Any]], required: li
             function(*required, **{name: wrong})
 
 
+ALL_HARD: Any = {"messages": "hard", "conversations": "hard"}
+
+
 @pytest.mark.parametrize(
     ("call", "name", "allowed"),
     [
-        pytest.param(lambda v: ops.delete_users(IDS, user=v), "user", "soft, pruning, hard", id="user"),
+        pytest.param(
+            lambda v: ops.delete_users(IDS, user=v, **ALL_HARD), "user", "soft, pruning, hard", id="user"
+        ),
         pytest.param(
             lambda v: ops.delete_users(IDS, messages=v), "messages", "soft, pruning, hard", id="messages"
         ),
         pytest.param(
             lambda v: ops.delete_users(IDS, conversations=v),
             "conversations",
-            "soft, pruning, hard",
+            "soft, hard",
             id="conversations",
         ),
-        pytest.param(lambda v: ops.delete_users(IDS, calls=v), "calls", "soft, pruning, hard", id="calls"),
-        pytest.param(lambda v: ops.export_channels([CHANNEL], format=v), "format", "json, csv", id="format"),
-        pytest.param(
-            lambda v: ops.update_channels_batch(v, {"type": "messaging"}),
-            "operation",
-            "addMembers, removeMembers, inviteMembers, invites, assignRoles, addModerators, "
-            "demoteModerators, hide, show, archive, unarchive, updateData",
-            id="operation",
-        ),
+        pytest.param(lambda v: ops.delete_users(IDS, calls=v), "calls", "soft, hard", id="calls"),
     ],
 )
-def test_a_word_is_one_of_those_allowed(call: Callable[[Any], Request[Any]], name: str, allowed: str) -> None:
-    """Each allowed word is sent as it is; another one is an error that lists them."""
+def test_a_word_that_decides_what_is_destroyed_is_a_known_one(
+    call: Callable[[Any], Request[Any]], name: str, allowed: str
+) -> None:
+    """Each known word is sent as it is; another one is an error that lists them."""
     for word in allowed.split(", "):
         body = call(word).json
         assert body is not None
         assert body[name] == word
-    for wrong in ("", "Hard", "JSON", "addmembers", 5, True, ["hard"]):
+    for wrong in ("", "Hard", "JSON", "harder", 5, True, ["hard"]):
         with pytest.raises(
             ValueError, match=f"^{name} must be one of {allowed}, not {re.escape(repr(wrong))}$"
         ):
             call(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "known"),
+    [
+        pytest.param(lambda v: ops.export_channels([CHANNEL], format=v), "format", "json, csv", id="format"),
+        pytest.param(
+            lambda v: ops.update_channels_batch(v, {"type": "messaging"}),
+            "operation",
+            "addMembers, addMembersHideHistory, removeMembers, inviteMembers, invites, assignRoles, "
+            "addModerators, demoteModerators, hide, show, archive, unarchive, updateData",
+            id="operation",
+        ),
+    ],
+)
+def test_another_word_is_sent_with_a_warning(
+    call: Callable[[Any], Request[Any]], name: str, known: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is the judge of its own list; what is not a word at all is refused."""
+    for word in known.split(", "):
+        body = call(word).json
+        assert body is not None
+        assert body[name] == word
+    assert not caplog.records
+    body = call("brandNew").json
+    assert body is not None
+    assert body[name] == "brandNew"
+    assert caplog.messages == [f"{name}='brandNew' is sent as it is: this version knows only {known}"]
+    assert caplog.records[0].levelname == "WARNING"
+    for wrong in ("", 5, True, ["hide"]):
+        with pytest.raises(
+            ValueError, match=f"^{name} must be one of {known}, not {re.escape(repr(wrong))}$"
+        ):
+            call(wrong)
+
+
+# What concerns several arguments
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param({}, id="nothing else"),
+        pytest.param({"messages": "hard"}, id="conversations not given"),
+        pytest.param({"conversations": "hard"}, id="messages not given"),
+        pytest.param({"messages": "pruning", "conversations": "hard"}, id="messages pruned"),
+        pytest.param({"messages": "hard", "conversations": "soft"}, id="conversations soft"),
+    ],
+)
+def test_hard_deleted_users_need_hard_messages_and_conversations(others: Any) -> None:
+    """The server would refuse it, and the error says what is missing."""
+    with pytest.raises(ValueError, match=r"^user hard needs messages hard and conversations hard"):
+        ops.delete_users(IDS, user="hard", **others)
+
+
+def test_hard_deleted_users_with_all_that_is_needed() -> None:
+    """Hard with hard messages and hard conversations is sent as it is; calls are left to the caller."""
+    body = ops.delete_users(IDS, user="hard", **ALL_HARD).json
+    assert body == {"user_ids": IDS, "user": "hard", "messages": "hard", "conversations": "hard"}
+
+
+@pytest.mark.parametrize("hard", [None, False], ids=["not given", "soft"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda **given: ops.delete_feed("user", "amy", **given), id="one feed"),
+        pytest.param(lambda **given: ops.delete_feeds_batch(["user:amy"], **given), id="many feeds"),
+    ],
+)
+def test_purging_activities_needs_a_hard_deletion(call: Callable[..., Any], hard: bool | None) -> None:
+    """The server would refuse it."""
+    with pytest.raises(ValueError, match=r"^purge_user_activities needs hard_delete as well$"):
+        call(hard_delete=hard, purge_user_activities=True)
+    call(hard_delete=hard, purge_user_activities=False)
+
+
+# What an operation is for
+
+
+@pytest.mark.parametrize(
+    ("built", "items"),
+    [
+        pytest.param(ops.delete_channels(["a:1", "a:2"]), ("a:1", "a:2"), id="channels"),
+        pytest.param(
+            ops.export_channels([CHANNEL, {"cid": "a:b"}]), ("messaging:a", "a:b"), id="channels as mappings"
+        ),
+        pytest.param(ops.export_users(iter(IDS)), ("amy", "bob"), id="users of an iterator"),
+        pytest.param(ops.import_block_list("rude", ["drat"]), ("drat",), id="words"),
+        pytest.param(ops.delete_call("default", "a/b"), ("default:a/b",), id="a call"),
+        pytest.param(ops.delete_feed("user", "amy"), ("user:amy",), id="a feed"),
+        pytest.param(ops.export_feed_user_data("amy"), ("amy",), id="a user"),
+        pytest.param(ops.update_channels_batch("hide", {"a": 1}), (), id="whatever a filter matches"),
+    ],
+)
+def test_a_request_tells_what_it_is_for(built: Request[Any], items: tuple[str, ...]) -> None:
+    """The items of a request are the ids that it names, as texts."""
+    assert built.items == items
+    assert built.operation in OPERATIONS
+
+
+# Texts and ids by their value
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
+    """Texts that show themselves otherwise."""
+
+    ID = "amy"
+    HARD = "hard"
+    FORMAT = "json"
+    CID = "a:b"
+
+
+def test_a_text_subclass_counts_by_its_value() -> None:
+    """A member of an enum is the text that it stands for, wherever a text is taken."""
+    hard: Any = Word.HARD
+    deletion = ops.delete_users([Word.ID], user=hard, messages=hard, conversations=hard)
+    assert deletion == ops.delete_users(["amy"], user="hard", messages="hard", conversations="hard")
+    assert {type(value) for value in (deletion.json or {}).values()} == {list, str}
+    assert ops.deactivate_users(["bob"], created_by_id=Word.ID) == ops.deactivate_users(
+        ["bob"], created_by_id="amy"
+    )
+    assert ops.delete_call(Word.ID, Word.ID) == ops.delete_call("amy", "amy")
+    json: Any = Word.FORMAT
+    assert ops.export_channels([{"cid": Word.CID}], format=json) == ops.export_channels(
+        [{"cid": "a:b"}], format="json"
+    )
+    assert ops.export_channels([{"cid": Word.CID}]).items == ("a:b",)
+    assert ops.update_channels_batch("addMembers", {"a": 1}, members=[Word.ID]).json == {
+        "operation": "addMembers", "filter": {"a": 1}, "members": [{"user_id": "amy"}]
+    }  # fmt: skip
+
+
+def test_a_uuid_is_an_id_wherever_an_id_is_taken() -> None:
+    """A UUID is sent as its text."""
+    some = uuid.UUID(int=7)
+    assert ops.delete_users([some], new_call_owner_id=some) == ops.delete_users(  # type: ignore[list-item, arg-type]
+        [str(some)], new_call_owner_id=str(some)
+    )
+    assert ops.export_feed_user_data(some) == ops.export_feed_user_data(str(some))  # type: ignore[arg-type]
+    assert ops.update_channels_batch("addMembers", {"a": 1}, members=[some]).json == {  # type: ignore[list-item]
+        "operation": "addMembers", "filter": {"a": 1}, "members": [{"user_id": str(some)}]
+    }  # fmt: skip
+
+
+class Count:
+    """A whole number of another kind, as NumPy has them."""
+
+    def __index__(self) -> int:
+        return 500
+
+
+def test_any_whole_number_is_a_count() -> None:
+    """What can be an index is a number."""
+    built = ops.import_block_list("rude", ["drat"], chunk_size=Count())  # type: ignore[arg-type]
+    assert built.json == {"items": ["drat"], "chunk_size": 500}
 
 
 def test_the_operation_of_a_batch_update_is_required() -> None:
@@ -754,8 +967,27 @@ def test_channels_may_come_from_a_generator() -> None:
         ),
         pytest.param({"filter": None}, TypeError, "filter must be a mapping, not NoneType", id="no filter"),
         pytest.param({"filter": []}, TypeError, "filter must be a mapping, not list", id="a list as filter"),
+        pytest.param({"members": []}, ValueError, "members must hold 1 to 100 items, not 0", id="no members"),
         pytest.param(
-            {"members": []}, ValueError, "members must hold 1 or more items, not 0", id="no members"
+            {"members": ["amy"] * 101},
+            ValueError,
+            "members must hold 1 to 100 items, not 101$",
+            id="too many members",
+        ),
+        pytest.param(
+            {"hide_history_before": NOON.replace(tzinfo=None)},
+            ValueError,
+            "hide_history_before must be an aware datetime, not ",
+            id="a moment without a zone",
+        ),
+        pytest.param(
+            {"hide_history_before": 5},
+            TypeError,
+            "hide_history_before must be an aware datetime or a str, not int",
+            id="a moment as a number",
+        ),
+        pytest.param(
+            {"custom_unset": "shape"}, TypeError, "custom_unset must be a list .*, not str", id="one name"
         ),
         pytest.param({"members": "amy"}, TypeError, "members must be a list .*, not str", id="a bare text"),
         pytest.param(
@@ -785,13 +1017,13 @@ def test_a_wrong_batch_update_is_refused(
         )
 
 
-def test_a_batch_update_may_have_many_members_and_empty_data() -> None:
-    """No limit of members is known, and empty data is data."""
+def test_a_batch_update_may_have_a_hundred_members_and_empty_data() -> None:
+    """Empty data is data."""
     body = ops.update_channels_batch(
-        "updateData", {"type": "m"}, members=(f"u{number}" for number in range(500)), data={}
+        "updateData", {"type": "m"}, members=(f"u{number}" for number in range(100)), data={}
     ).json
     assert body is not None
-    assert len(body["members"]) == 500
+    assert len(body["members"]) == 100
     assert body["data"] == {}
 
 
@@ -802,13 +1034,34 @@ def test_a_custom_operation_is_checked_and_put_under_the_prefix() -> None:
     """Method and path are completed; body and query are the caller's, copied."""
     json, params = {"a": 1}, {"b": [True, None]}
     built = custom("post", "/users/a%2Fb", dict, json, params)
-    assert built == Request(
-        "POST", "/api/v2/users/a%2Fb", dict, {"a": 1}, {"b": [True, None]}, may_finish_at_once=True
-    )
+    assert built == Request("POST", "/api/v2/users/a%2Fb", dict, {"a": 1}, {"b": [True, None]})
     assert built.json is not json
     assert built.params is not params
     bare = custom("DELETE", "/api/v2/x", TaskResult, None, None)
-    assert bare == Request("DELETE", "/api/v2/x", TaskResult, may_finish_at_once=True)
+    assert bare == Request("DELETE", "/api/v2/x", TaskResult)
+    asked = custom("POST", "/x", dict, None, None, task_id_at="run.task_id", may_finish_at_once=True)
+    assert (asked.task_id_at, asked.may_finish_at_once) == ("run.task_id", True)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        pytest.param({"task_id_at": ""}, ValueError, "task_id_at must not be empty", id="no keys"),
+        pytest.param(
+            {"task_id_at": "a..b"}, ValueError, "task_id_at must be keys joined by dots", id="a gap"
+        ),
+        pytest.param({"task_id_at": None}, TypeError, "task_id_at must be a str, not NoneType", id="None"),
+        pytest.param(
+            {"may_finish_at_once": 1}, TypeError, "may_finish_at_once must be a bool, not int", id="a number"
+        ),
+    ],
+)
+def test_a_wrong_place_of_the_id_is_refused(
+    given: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    """The error names the parameter."""
+    with pytest.raises(kind, match=f"^{message}"):
+        custom("POST", "/x", dict, None, None, **given)
 
 
 @pytest.mark.parametrize(

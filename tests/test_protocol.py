@@ -1,10 +1,12 @@
 """Requests from arguments, and answers from status, headers and body: all of it pure."""
 
+import enum
 import json
 import math
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
@@ -48,6 +50,12 @@ ENVELOPE = {
     "exception_fields": {"user_ids": "too many"},
     "unrecoverable": True,
 }
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
+    """A text that shows itself otherwise."""
+
+    A = "x"
 
 
 def refused(status: int, body: bytes, headers: dict[str, str] | None = None) -> StreamApiException:
@@ -353,7 +361,20 @@ def test_a_method_is_a_text() -> None:
             {"a": None, "b": 0, "c": ""}, "/x?api_key=k&b=0&c=", id="None is left out, zero and empty not"
         ),
         pytest.param({"a": 1, "b": 1.5}, "/x?api_key=k&a=1&b=1.5", id="numbers"),
-        pytest.param({"a": ["x", "y"]}, "/x?api_key=k&a=x&a=y", id="a list repeats its name"),
+        pytest.param({"a": ["x", "y"]}, "/x?api_key=k&a=x%2Cy", id="a list is one comma-separated value"),
+        pytest.param({"a": ("x", 1, None)[:2]}, "/x?api_key=k&a=x%2C1", id="and so is a tuple"),
+        pytest.param(
+            {"a": {"b": [1, None]}}, "/x?api_key=k&a=%7B%22b%22%3A%5B1%2Cnull%5D%7D", id="an object"
+        ),
+        pytest.param(
+            {"a": {"since": NOW}},
+            "/x?api_key=k&a=%7B%22since%22%3A%222026-05-01T12%3A00%3A00%2B00%3A00%22%7D",
+            id="a time in an object",
+        ),
+        pytest.param({"a": NOW}, "/x?api_key=k&a=2026-05-01T12%3A00%3A00%2B00%3A00", id="a time"),
+        pytest.param({"a": UUID(int=1)}, "/x?api_key=k&a=00000000-0000-0000-0000-000000000001", id="a UUID"),
+        pytest.param({"a": Fraction(1, 2)}, "/x?api_key=k&a=0.5", id="another kind of number"),
+        pytest.param({"a": Word.A}, "/x?api_key=k&a=x", id="a text by its value"),
         pytest.param({"a": []}, "/x?api_key=k", id="an empty list is nothing"),
         pytest.param(
             {"a&b": "c d&e=ü#"}, "/x?api_key=k&a%26b=c+d%26e%3D%C3%BC%23", id="what must be encoded"
@@ -379,7 +400,32 @@ def test_parameters_arrive_as_they_were_given(params: dict[str, str]) -> None:
 
 def test_booleans_in_a_list_are_written_as_json_writes_them() -> None:
     """A boolean means the same wherever it stands."""
-    assert request_target("/x", "k", {"a": [True, False]}) == "/x?api_key=k&a=true&a=false"
+    assert request_target("/x", "k", {"a": [True, False]}) == "/x?api_key=k&a=true%2Cfalse"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "message"),
+    [
+        pytest.param({"a"}, TypeError, r"params\['a'\] must be a text, .*, not set$", id="a set"),
+        pytest.param(b"a", TypeError, r"params\['a'\] must be a text, .*, not bytes$", id="bytes"),
+        pytest.param(
+            [None], TypeError, r"each of params\['a'\] must be a text, .*, not NoneType$", id="None"
+        ),
+        pytest.param(
+            {"b": {1}}, TypeError, r"params\['a'\] must be what JSON can hold: .*set", id="a set inside"
+        ),
+        pytest.param(math.inf, ValueError, r"params\['a'\] must be what JSON can hold", id="infinity"),
+        pytest.param(
+            NOW.replace(tzinfo=None), ValueError, r"params\['a'\] must be an aware datetime", id="no zone"
+        ),
+    ],
+)
+def test_a_parameter_without_a_form_in_a_query_is_refused(
+    value: Any, kind: type[Exception], message: str
+) -> None:
+    """The error names the parameter and what is allowed."""
+    with pytest.raises(kind, match=f"^{message}"):
+        request_target("/x", "k", {"a": value})
 
 
 def test_a_parameter_does_not_replace_the_key() -> None:

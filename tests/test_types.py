@@ -1,6 +1,7 @@
 """What mypy and pyright make of the public API; `nox -s typing` runs both, and pytest what it asserts."""
 
 from typing import TYPE_CHECKING, Any, assert_type
+from uuid import UUID
 
 import attrs
 
@@ -53,7 +54,17 @@ async def test_what_a_wait_returns_follows_from_what_it_waits_for(
         assert_type(typed.result(), ExportUsersResult)
     async for snapshot in client.watch_task(started):
         assert_type(snapshot, Task)
-    async for deleting in client.start_in_batches(client.delete_users, ["jane"], user="hard"):
+    named = await client.wait_for_tasks([task_id], operation=client.export_users)
+    assert_type(named, dict[str, TaskOutcome[ExportUsersResult]])
+    assert_type(await client.wait_for_tasks([task_id], operation="export_users"), dict[str, TaskOutcome[Any]])
+    assert_type(await client.wait_for_tasks([task_id], result_type=Mine), dict[str, TaskOutcome[Mine]])
+    assert_type(await client.wait_for_task(task_id, operation=client.export_users), ExportUsersResult)
+    assert_type(await client.wait_for_task(UUID(task_id)), TaskResult)
+    async for seen in client.watch_task(task_id, operation=client.export_users):
+        assert_type(seen.result, ExportUsersResult | None)
+    assert_type(StartedTask.from_json(started.to_json()), StartedTask[Any])
+    assert_type(StartedTask.from_json(started.to_json(), Mine), StartedTask[Mine])
+    async for deleting in client.start_in_batches(client.delete_users, ["jane"], user="soft"):
         assert_type(deleting, StartedTask[DeleteUsersResult])
     exports = client.start_in_batches(client.export_channels, [{"cid": "messaging:a"}], format="csv")
     assert_type([task async for task in exports], list[StartedTask[ExportChannelsResult]])
@@ -92,6 +103,12 @@ if TYPE_CHECKING:
         for outcome in client.as_completed([started]):
             assert_type(outcome.result(), ExportUsersResult)
         assert_type(client.watch_task("id"), Iterator[Task])
+        assert_type(client.watch_task("id", result_type=Mine), Iterator[Task[Mine]])
+        assert_type(client.wait_for_task("id", operation=client.delete_users), DeleteUsersResult)
+        assert_type(client.wait_for_task("id", operation="delete_users"), Any)
+        named = client.as_completed(["id"], operation=client.delete_users)
+        assert_type(named, Iterator[TaskOutcome[DeleteUsersResult]])
+        client.wait_for_task("id", operation=5)  # type: ignore[arg-type]
         assert_type(client.start_task("POST", "/things"), StartedTask[TaskResult])
         assert_type(client.start_task("POST", "/things", result_type=Mine), StartedTask[Mine])
         starting = client.start_in_batches(client.export_users, ["jane"])

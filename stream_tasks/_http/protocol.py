@@ -20,6 +20,7 @@ from stream_tasks._arguments import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     check_base_url,
+    check_param,
     check_task_id,
     path_segment,
 )
@@ -94,23 +95,21 @@ def request_target(path: str, api_key: str, params: Mapping[str, Any] | None = N
     Args:
         path: An absolute path, its segments already encoded.
         api_key: The app's public key.
-        params: Further query parameters; None values are left out, booleans become true and false.
+        params: Further query parameters, see `check_param`; None values and empty lists are left out.
 
     Raises:
-        ValueError: A parameter is no Unicode text.
+        TypeError: A parameter has no form in a query.
+        ValueError: A parameter is not valid Unicode text, or a datetime has no zone.
     """
-    query: dict[str, Any] = {"api_key": api_key}
+    query = {"api_key": api_key}
     for name, value in (params or {}).items():
-        if value is not None and name != "api_key":
-            query[name] = [_word(v) for v in value] if isinstance(value, list | tuple) else _word(value)
+        is_empty = value is None or (isinstance(value, list | tuple) and not value)
+        if name != "api_key" and not is_empty:
+            query[name] = check_param(f"params[{name!r}]", value)
     try:
-        return f"{path}?{urlencode(query, doseq=True)}"
+        return f"{path}?{urlencode(query)}"
     except UnicodeEncodeError as exc:
         raise ValueError(f"params must be valid Unicode text: {exc}") from exc
-
-
-def _word(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -199,7 +199,7 @@ def _report(console: Console, row: _Row) -> None:
     style = _FINAL_STYLES[row.status]
     kind = type(outcome).__name__
     if isinstance(outcome, DeleteChannelsResult):
-        kind += f", but {len(outcome.failed)} of {len(outcome.items)} channels failed"
+        kind += f", but {len(outcome.failed)} of {len(outcome.items or {})} channels failed"
         style = "yellow"
     console.print(Text.assemble(f"\n{row.job.name} {verb} ", (kind, style)), soft_wrap=True)
     width = console.width if is_live(console) else _NEVER_WRAP

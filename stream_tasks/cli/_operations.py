@@ -56,7 +56,7 @@ _KINDS: Final = {
         "deletes",
         "users",
         "Delete users and what is theirs.",
-        "stream-tasks delete-users --from users.txt --user hard --messages hard --yes",
+        "stream-tasks delete-users --from users.txt --user soft --yes",
         asks=True,
     ),
     "deactivate_users": Kind(
