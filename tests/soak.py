@@ -21,8 +21,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from stream_tasks import AsyncStream, StreamException, StreamTaskException
-from stream_tasks.testing import FakeStream, Fault, TaskFailure
-from stream_tasks.testing._requests import Request
+from stream_tasks.testing import FakeStream, Fault, Request, TaskFailure
 
 SHARE = 0.1  # of all polls, that meet a fault
 INTERVAL = 0.5

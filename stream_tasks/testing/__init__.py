@@ -19,8 +19,8 @@ pytest finds these fixtures by itself:
 
 from stream_tasks.testing._clock import VirtualClock
 from stream_tasks.testing._faults import Fault
+from stream_tasks.testing._log import Request
 from stream_tasks.testing._quota import RateLimitRule
-from stream_tasks.testing._requests import Request
 from stream_tasks.testing._scripts import TaskFailure
 from stream_tasks.testing._server import FakeStream
 

@@ -1,93 +1,76 @@
-"""The Stream app behind the server: what it answers. No sockets here."""
+"""The Stream app behind the server: it answers requests. No sockets here."""
+
+from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
-from attrs import evolve
+from attrs import define, field
 
 from stream_tasks.testing._answers import Answer, error_answer, file_answer, json_answer
 from stream_tasks.testing._auth import Credentials
-from stream_tasks.testing._checks import check_count
-from stream_tasks.testing._injecting import Injecting
-from stream_tasks.testing._operations import OPERATIONS, Operation, Start, find_operation
-from stream_tasks.testing._quota import Quota, RateLimitRule
-from stream_tasks.testing._requests import Request
-from stream_tasks.testing._scripts import FakeTask, TaskScript
+from stream_tasks.testing._checks import check_kind
+from stream_tasks.testing._clock import ServerTime
+from stream_tasks.testing._operations import Operation, Start, find_operation
+from stream_tasks.testing._plans import OperationPlans
+from stream_tasks.testing._quota import Quotas
+from stream_tasks.testing._tasks import Tasks
 
-__all__ = ["FakeApp"]
+if TYPE_CHECKING:
+    from stream_tasks.testing._log import Request
+
+__all__ = ["App"]
 
 _RATE_LIMITS: Final = "/api/v2/rate_limits"
-_ENDPOINTS: Final = ("GetTask", "GetRateLimits", *(operation.endpoint for operation in OPERATIONS))
 _PLATFORMS: Final = ("android", "ios", "web", "unity", "unity_desktop", "unity_console", "server_side")
 
 
-class FakeApp(Injecting):
-    """The answering half of `FakeStream`, which describes the arguments."""
+@define(eq=False)
+class App:
+    """Answers requests.
 
-    def __init__(
-        self,
-        api_key: str,
-        api_secret: str,
-        rate_limit: RateLimitRule | int | None,
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(api_secret, clock)
-        self.api_key = api_key
-        self._credentials = Credentials(api_key, api_secret)
-        self._quotas: dict[str, Quota] = {}
-        self.rate_limit = rate_limit
+    Attributes:
+        credentials: What requests must show.
+        quotas: How often each endpoint may be called.
+        tasks: The tasks to show and to add to.
+        plans: What the tasks of operations do.
+        time: The server's time.
+        base_url: Returns the server's address.
+    """
 
-    @property
-    def rate_limit(self) -> RateLimitRule | None:
-        """The rule for looking at tasks; settable at any time, also to a number of calls a minute."""
-        return self._quota("GetTask").rule
+    credentials: Credentials
+    quotas: Quotas
+    tasks: Tasks
+    plans: OperationPlans
+    time: ServerTime
+    base_url: Callable[[], str]
+    _files: dict[str, bytes] = field(init=False, factory=dict)
+    _failure: Exception | None = field(init=False, default=None)
 
-    @rate_limit.setter
-    def rate_limit(self, rule: RateLimitRule | int | None) -> None:
-        self._quota("GetTask").rule = _rule("rate_limit", rule)
-
-    def limit(self, endpoint: str, rule: RateLimitRule | int | None) -> None:
-        """Set the rule of one endpoint, for instance ``ExportChannels``; each has a window of its own.
+    def add_file(self, name: str, content: bytes) -> str:
+        """Put a file on the server, for instance for an export, that anyone may fetch, whole or in parts.
 
         Args:
-            endpoint: Stream's name of the endpoint: the operation's in CamelCase, or ``GetTask``.
-            rule: The rule, a number of calls a minute, or None for no limit.
+            name: The last part of its address.
+            content: What is in it.
+
+        Returns:
+            Its URL.
 
         Raises:
-            TypeError: `rule` is nothing of that.
-            ValueError: For an unknown endpoint or a negative number.
+            RuntimeError: The server has never been started.
+            TypeError: `name` is not a text, or `content` not bytes.
         """
-        _check_endpoint(endpoint)
-        self._quota(endpoint).rule = _rule("rule", rule)
+        check_kind("name", name, str, "a text")
+        check_kind("content", content, bytes, "bytes")
+        path = f"/exports/{uuid.uuid4().hex}/{quote(name, safe='')}"
+        url = self.base_url() + path
+        self._files[path] = content
+        return url
 
-    def spend(self, calls: int, *, endpoint: str = "GetTask") -> None:
-        """Let another program spend some of an endpoint's window, if it has a rule.
-
-        Args:
-            calls: How many calls.
-            endpoint: As for `limit`.
-
-        Raises:
-            TypeError: `calls` is no whole number.
-            ValueError: It is negative, or the endpoint unknown.
-        """
-        check_count("calls", calls)
-        _check_endpoint(endpoint)
-        self._quota(endpoint).spend(calls)
-
-    def clear(self) -> None:
-        """Forget what `Injecting.clear` does, and what was spent of the quotas; rules stay."""
-        super().clear()
-        for endpoint, quota in self._quotas.items():
-            self._quotas[endpoint] = Quota(quota.rule, self._clock, self._epoch)
-
-    def _quota(self, endpoint: str) -> Quota:
-        if endpoint not in self._quotas:
-            self._quotas[endpoint] = Quota(None, self._clock, self._epoch)
-        return self._quotas[endpoint]
-
-    def _answer(self, request: Request, substitute: Answer | None = None) -> Answer:
+    def answer(self, request: Request, substitute: Answer | None = None) -> Answer:
         """Return the answer to a request, or the substitute with the rate-limit headers it would have had.
 
         An exception in a function that a test gave is kept for that test, and no client tries again.
@@ -101,14 +84,27 @@ class FakeApp(Injecting):
             message = f"the fake server failed: {type(error).__name__}: {error}"
             return error_answer(500, message, unrecoverable=True)
 
+    def own_up(self) -> None:
+        """Raise what went wrong in the server itself, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def clear(self) -> None:
+        """Forget scripts, failing items, files and what was spent of the quotas."""
+        self.plans.clear()
+        self._files.clear()
+        self.quotas.clear()
+
     def _true_answer(self, request: Request, substitute: Answer | None) -> Answer:
-        if request.method == "GET" and request.path in self._files and substitute is None:
-            return file_answer(self._files[request.path], request.headers.get("Range"))
+        file = self._files.get(request.path)
+        if request.method == "GET" and file is not None and substitute is None:
+            return file_answer(file, request.headers.get("Range"))
         endpoint, act = self._route(request)
-        quota = self._quota(endpoint)
+        quota = self.quotas.of(endpoint)
         if substitute is not None:
             return substitute.under(quota.admit().headers)
-        refusal = self._credentials.refusal(request, self._wall_time())
+        refusal = self.credentials.refusal(request, self.time.unix())
         if refusal is not None:
             return refusal
         admission = quota.admit()
@@ -117,6 +113,7 @@ class FakeApp(Injecting):
         return act().under(admission.headers)
 
     def _route(self, request: Request) -> tuple[str, Callable[[], Answer]]:
+        """Return the name of the endpoint that a request asks, and what answers there."""
         task_id = request.task_id
         if task_id is not None:
             return "GetTask", lambda: self._show_task(task_id)
@@ -125,20 +122,18 @@ class FakeApp(Injecting):
         found = find_operation(request.method, request.path)
         if found is not None:
             return found[0].endpoint, lambda: self._start(*found, request)
-        return "unknown", lambda: error_answer(404, f"{request.method} {request.path} is no endpoint")
+        return "unknown", lambda: error_answer(404, f"{request.method} {request.path} is not an endpoint")
 
     def _show_task(self, task_id: str) -> Answer:
-        task = self._tasks.get(task_id)
-        body = None if task is None else task.body(self._clock())
+        task = self.tasks.find(task_id)
+        body = None if task is None else task.body()
         if task is None or body is None:
             return error_answer(404, f"Can't find task with id {task_id}")
         return Answer(200, body, task=task)
 
     def _show_rate_limits(self, query: Mapping[str, str]) -> Answer:
         asked = [name for name in _PLATFORMS if query.get(name) == "true"] or ["server_side"]
-        names = query["endpoints"].split(",") if query.get("endpoints") else list(self._quotas)
-        reports = {name: self._quotas[name].report() for name in names if name in self._quotas}
-        limits = {name: report for name, report in reports.items() if report}
+        limits = self.quotas.report(query["endpoints"].split(",") if query.get("endpoints") else None)
         return json_answer(200, {name: limits if name == "server_side" else {} for name in asked})
 
     def _start(self, operation: Operation, names: dict[str, str], request: Request) -> Answer:
@@ -149,29 +144,11 @@ class FakeApp(Injecting):
         if wrong:
             message = f"{operation.endpoint} failed with error: {'; '.join(wrong.values())}"
             return error_answer(400, message, fields=wrong)
-        start = Start(body, names, self._failing, self._wall_time(), self.add_file)
+        start = Start(body, names, self.plans.failing, self.time.unix(), self.add_file)
         at_once = operation.at_once(start)
         if at_once is not None:
             return json_answer(operation.success, {**operation.echo(start), **at_once})
         task_id = str(uuid.uuid4())
-        script = self._next_script(operation, start)
-        self._place(FakeTask(task_id, script, self._clock(), self._epoch, operation.name))
+        script = self.plans.next_script(operation.name, lambda: operation.result(start))
+        self.tasks.begin(task_id, script, operation.name)
         return json_answer(operation.success, {**operation.echo(start), "task_id": task_id})
-
-    def _next_script(self, operation: Operation, start: Start) -> TaskScript:
-        queue = self._scripts.get(operation.name)
-        script, documented = queue.popleft() if queue else (TaskScript(), True)
-        return evolve(script, result=operation.result(start)) if documented else script
-
-
-def _rule(name: str, rule: RateLimitRule | int | None) -> RateLimitRule | None:
-    if rule is None or isinstance(rule, RateLimitRule):
-        return rule
-    if isinstance(rule, bool) or not isinstance(rule, int):
-        raise TypeError(f"{name} must be a RateLimitRule, a number of calls a minute, or None, not {rule!r}")
-    return RateLimitRule(rule)
-
-
-def _check_endpoint(name: str) -> None:
-    if name not in _ENDPOINTS:
-        raise ValueError(f"no endpoint is called {name!r}; there are {', '.join(_ENDPOINTS)}")

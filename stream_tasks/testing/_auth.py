@@ -9,7 +9,7 @@ from typing import Any, Final
 import jwt
 
 from stream_tasks.testing._answers import Answer, error_answer
-from stream_tasks.testing._requests import Request
+from stream_tasks.testing._log import Request
 
 __all__ = ["Credentials"]
 

@@ -1,42 +1,89 @@
-"""What the server was asked, and what a test may demand of it."""
+"""The requests that the server got, and what a test may demand of them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
-from attrs import evolve
+from attrs import define, evolve, field, frozen
 
 from stream_tasks.testing._checks import check_count, check_pause, id_of
-from stream_tasks.testing._operations import check_operation
-from stream_tasks.testing._texts import counted, few, listed, times_word
+from stream_tasks.testing._faultplan import FaultPlan
+from stream_tasks.testing._tasks import Tasks
+from stream_tasks.testing._texts import counted, listed, times_word
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from stream_tasks.models import StartedTask
     from stream_tasks.testing._answers import Answer
-    from stream_tasks.testing._requests import Request
     from stream_tasks.testing._scripts import FakeTask
 
-__all__ = ["RequestLog"]
+__all__ = ["Demands", "Request", "RequestLog", "read_request"]
 
-_FINAL: Final = frozenset({"completed", "failed"})
-_TOLERANCE: Final = 0.01  # seconds that the travel of two requests may differ
+_TASKS: Final = "/api/v2/tasks/"
+_TOLERANCE: Final = 0.01  # seconds by which the travel times of two requests may differ
+
+
+@frozen
+class Request:
+    """One request, as it arrived.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path as it was sent: still percent-encoded, without the query.
+        query: The decoded query; of a name that came twice, the last value.
+        headers: The headers; names are looked up in any case.
+        json: The parsed body, or None when there was none or it was not JSON.
+        task_id: The task asked for, decoded, when this is a ``GET /api/v2/tasks/{id}``.
+        status: The HTTP status answered, or None while there is no answer and when the connection was cut.
+        at: When it arrived, in seconds of the server's clock.
+        has_bad_json: Whether there was a body that was not JSON.
+        task_status: What the task was that the answer showed, if it did.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    json: Any
+    task_id: str | None
+    status: int | None
+    at: float
+    has_bad_json: bool = field(default=False, repr=False)
+    task_status: str | None = None
+
+
+def read_request(request: web.BaseRequest, body: bytes, at: float) -> Request:
+    """Return the log entry of a request that has no answer yet."""
+    # aiohttp's own path is decoded, and could no longer tell an id with a slash from two segments.
+    path = request.raw_path.partition("?")[0]
+    task_id = None
+    if request.method == "GET" and path.startswith(_TASKS) and "/" not in path[len(_TASKS) :]:
+        task_id = unquote(path[len(_TASKS) :]) or None
+    parsed, bad = None, False
+    if body:
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            bad = True
+    query = dict(request.query)
+    return Request(request.method, path, query, request.headers, parsed, task_id, None, at, bad)
 
 
 class RequestLog:
-    """The remembering half of `FakeStream`.
+    """All requests, in order of arrival.
 
     Attributes:
-        requests: What was asked, in order of arrival.
+        requests: The requests. A request has no status until it is answered.
     """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self._tasks: dict[str, FakeTask] = {}
-        self._replaced: list[tuple[FakeTask, str]] = []  # with what was known of each then
-        self._forgotten: set[str] = set()
-        self._failure: Exception | None = None  # of the server itself
 
     def polls(self, task_id: str | StartedTask[Any]) -> list[Request]:
         """Return the requests that looked at a task, in order of arrival.
@@ -47,19 +94,49 @@ class RequestLog:
         task_id = id_of(task_id)
         return [request for request in self.requests if request.task_id == task_id]
 
-    def started(self, operation: str | None = None) -> list[str]:
-        """Return the ids of the tasks on the server that requests have started, in their order.
+    def add(self, request: Request) -> int:
+        """Add a request and return its place."""
+        self.requests.append(request)
+        return len(self.requests) - 1
 
-        Args:
-            operation: The operation that started them, for instance ``export_channels``; None for any.
+    def note(self, place: int, request: Request, answer: Answer) -> None:
+        """Note the answer to the request that `add` put there."""
+        # The log may have been cleared since, even by another thread just now.
+        with suppress(IndexError):
+            if self.requests[place] is request:
+                task_status = None if answer.task is None else answer.task.status
+                self.requests[place] = evolve(request, status=answer.status, task_status=task_status)
+        if answer.task is not None:
+            answer.task.was_shown()
 
-        Raises:
-            ValueError: For an unknown operation.
-        """
-        if operation is not None:
-            check_operation(operation)
-        tasks = list(self._tasks.values())
-        return [task.task_id for task in tasks if task.origin and operation in (None, task.origin)]
+    def line(self, poll: Request) -> str:
+        """Return when a poll came, and what it got."""
+        answer = "no answer" if poll.status is None else f"{poll.status} {poll.task_status or ''}".rstrip()
+        return f"at {poll.at - self.requests[0].at:.3f} s: {answer}"
+
+    def story(self, task: FakeTask) -> str:
+        """Return what is known of a task in one line."""
+        origin = f", started by {task.origin}" if task.origin else ""
+        polls = self.polls(task.task_id)[task.earlier :]
+        last = f", the last time {self.line(polls[-1])}" if polls else ""
+        return f"{task.task_id!r}{origin}: {_polled(len(polls))}{last}"
+
+
+@define(eq=False)
+class Demands:
+    """Assertions about what was asked.
+
+    Args:
+        log: What was asked.
+        tasks: The tasks on the server.
+        faults: The faults that were planned.
+        own_up: Raises what went wrong in the server itself; called first, since that may explain the rest.
+    """
+
+    _log: RequestLog
+    _tasks: Tasks
+    _faults: FaultPlan
+    _own_up: Callable[[], None]
 
     def assert_polled(
         self, task_id: str | StartedTask[Any], times: int | None = None, *, at_most: int | None = None
@@ -73,7 +150,7 @@ class RequestLog:
 
         Raises:
             AssertionError: It was not; the message lists the polls.
-            TypeError: A number is none, or not whole.
+            TypeError: A number is not a whole number.
             ValueError: A number is negative, both are given, or the server knows no such task.
         """
         __tracebackhide__ = True
@@ -83,8 +160,8 @@ class RequestLog:
         self._own_up()
         if times is not None and at_most is not None:
             raise ValueError(f"at_most must not be given beside times, and is {at_most!r}")
-        task_id = self._known_id(task_id)
-        polls = self.polls(task_id)
+        task_id = self._tasks.known_id(task_id)
+        polls = self._log.polls(task_id)
         if times is not None and len(polls) != times:
             wrong = f", not {times_word(times)}"
         elif at_most is not None and len(polls) > at_most:
@@ -93,41 +170,43 @@ class RequestLog:
             wrong = ""
         else:
             return
-        raise AssertionError(f"task {task_id!r} was {_polled(len(polls))}{wrong}{listed(polls, self._line)}")
+        raise AssertionError(
+            f"task {task_id!r} was {_polled(len(polls))}{wrong}{listed(polls, self._log.line)}"
+        )
 
     def assert_never_faster_than(
         self, seconds: float, *, task_id: str | StartedTask[Any] | None = None
     ) -> None:
         """Demand that no task was looked at twice within less than so many seconds.
 
-        The last look that a client takes just before its deadline may come sooner, and counts, too; and a
-        `Backoff` with jitter makes pauses that are shorter than it says. A look whose connection broke may
-        be sent again at once, and does not count.
+        The last look that a client takes just before its deadline may come sooner, and counts, too. A
+        `Backoff` with jitter makes pauses that are shorter than it says. A look whose connection broke may be
+        sent again at once, and does not count.
 
         Args:
             seconds: The least time between two polls of one task.
             task_id: The task's id, or what its start returned; None for each of them.
 
         Raises:
-            AssertionError: One was; the message shows when.
-            TypeError: `seconds` is no number.
+            AssertionError: A task was; the message shows when.
+            TypeError: `seconds` is not a number.
             ValueError: It is negative or NaN, or the server knows no such task.
         """
         __tracebackhide__ = True
         check_pause("seconds", seconds)
         self._own_up()
-        asked = dict.fromkeys(request.task_id for request in self.requests if request.task_id is not None)
-        for each in asked if task_id is None else [self._known_id(task_id)]:
-            for earlier, later in pairwise(self.polls(each)):
+        asked = dict.fromkeys(each.task_id for each in self._log.requests if each.task_id is not None)
+        for each in asked if task_id is None else [self._tasks.known_id(task_id)]:
+            for earlier, later in pairwise(self._log.polls(each)):
                 gap = later.at - earlier.at
                 if gap < seconds - _TOLERANCE and earlier.status is not None:
                     raise AssertionError(
                         f"task {each!r} was polled again after {gap:.3f} s, sooner than {seconds:g} s"
-                        f"{listed([earlier, later], self._line)}"
+                        f"{listed([earlier, later], self._log.line)}"
                     )
 
     def assert_all_waited(self) -> None:
-        """Demand that the end of each task that the server has was seen, by whoever looked.
+        """Demand that somebody saw the end of each task on the server.
 
         A task that was replaced by another of its id counts, too; one that was forgotten does not.
 
@@ -136,66 +215,27 @@ class RequestLog:
         """
         __tracebackhide__ = True
         self._own_up()
-        tasks = list(self._tasks.values())
-        left = [f"{story}; then replaced" for task, story in self._replaced if not task.is_seen]
-        left += [self._story(task) for task in tasks if not task.is_seen]
+        left, number = self._tasks.unseen()
         if left:
-            number = counted(len(left), "task", of=len(tasks) + len(self._replaced))
+            share = counted(len(left), "task", of=number)
             verb = "was" if len(left) == 1 else "were"
-            raise AssertionError(f"{number} {verb} not waited for{listed(left, str)}")
+            raise AssertionError(f"{share} {verb} not waited for{listed(left, str)}")
 
-    def _own_up(self) -> None:
-        """Raise what went wrong in the server itself, once."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+    def assert_all_struck(self) -> None:
+        """Demand that each fault struck as often as it should; a fault for all requests, at least once.
 
-    def _place(self, task: FakeTask) -> None:
-        """Put a task on the server, in place of another of its id."""
-        former = self._tasks.get(task.task_id)
-        if former is not None:
-            self._replaced.append((former, self._story(former)))
-        if former is not None or task.task_id in self._forgotten:
-            task.earlier = len(self.polls(task.task_id))
-        self._tasks[task.task_id] = task
-
-    def _task(self, task_id: str | StartedTask[Any]) -> FakeTask:
-        task_id = id_of(task_id)
-        if task_id not in self._tasks:
-            raise self._unknown(task_id)
-        return self._tasks[task_id]
-
-    def _known_id(self, task_id: str | StartedTask[Any]) -> str:
-        """Return the id of a task that is or was there, or was asked for: any other is a slip of the pen."""
+        Raises:
+            AssertionError: There are others, even if their time is over; the message names them.
+        """
         __tracebackhide__ = True
-        task_id = id_of(task_id)
-        if task_id not in self._tasks and task_id not in self._forgotten and not self.polls(task_id):
-            raise self._unknown(task_id)
-        return task_id
-
-    def _unknown(self, task_id: str) -> ValueError:
-        known = few([repr(each) for each in self._tasks]) or "no task"
-        return ValueError(f"no task has the id {task_id!r}; the server has {known}")
-
-    def _story(self, task: FakeTask) -> str:
-        origin = f", started by {task.origin}" if task.origin else ""
-        polls = self.polls(task.task_id)[task.earlier :]
-        last = f", the last time {self._line(polls[-1])}" if polls else ""
-        return f"{task.task_id!r}{origin}: {_polled(len(polls))}{last}"
-
-    def _line(self, poll: Request) -> str:
-        answer = "no answer" if poll.status is None else f"{poll.status} {poll.task_status or ''}".rstrip()
-        return f"at {poll.at - self.requests[0].at:.3f} s: {answer}"
-
-    def _note(self, place: int, request: Request, answer: Answer) -> None:
-        # The log may have been cleared since, even by another thread just now.
-        with suppress(IndexError):
-            if self.requests[place] is request:
-                task_status = None if answer.task is None else answer.task.status
-                self.requests[place] = evolve(request, status=answer.status, task_status=task_status)
-        if answer.task is not None and answer.task.status in _FINAL:
-            answer.task.is_seen = True
+        self._own_up()
+        missed, number = self._faults.missed(), self._faults.number
+        if missed:
+            share = counted(len(missed), "fault", of=number)
+            verb = "has" if len(missed) == 1 else "have"
+            raise AssertionError(f"{share} {verb} not struck as planned{listed(missed, str)}")
 
 
 def _polled(number: int) -> str:
+    """Return how often something was polled."""
     return f"polled {times_word(number)}" if number else "never polled"

@@ -1,15 +1,20 @@
 """Rate limits: windows that fill and begin anew."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Final
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, define, field, frozen
 
 from stream_tasks._arguments import check_seconds
 from stream_tasks.testing._answers import HeaderPairs
 from stream_tasks.testing._checks import check_count, flag
+from stream_tasks.testing._clock import ServerTime
+from stream_tasks.testing._operations import OPERATIONS
 
-__all__ = ["Admission", "Quota", "RateLimitRule"]
+__all__ = ["Admission", "Quota", "Quotas", "RateLimitRule", "as_rule"]
+
+_ENDPOINTS: Final = ("GetTask", "GetRateLimits", *(operation.endpoint for operation in OPERATIONS))
 
 
 def _calls(_: object, attribute: "Attribute[int]", value: int) -> None:
@@ -67,33 +72,45 @@ class Admission:
     headers: HeaderPairs
 
 
+@define
+class _Window:
+    used: int = 0
+    start: float = -math.inf
+    end: float = -math.inf
+
+    def add(self, calls: int, now: float, length: float) -> None:
+        if now >= self.start + length:
+            self.start = now
+            self.used = 0
+        self.end = self.start + length
+        self.used += calls
+
+
+@define(eq=False)
 class Quota:
     """The calls made of one endpoint, against a rule that may change at any time.
 
-    Args:
+    Attributes:
         rule: The rule, or None for no limit.
-        clock: The time in seconds, from any start.
-        epoch: The Unix time, in seconds, at which that clock shows zero.
+        time: The server's time.
     """
 
-    def __init__(self, rule: RateLimitRule | None, clock: Callable[[], float], epoch: float) -> None:
-        self.rule = rule
-        self._clock = clock
-        self._epoch = epoch
-        self._window = _Window()
-        self._second = _Window()
+    rule: RateLimitRule | None
+    time: ServerTime
+    _window: _Window = field(init=False, factory=_Window)
+    _second: _Window = field(init=False, factory=_Window)
 
     def spend(self, calls: int) -> None:
         """Count calls that another program made."""
         if self.rule is not None:
-            self._window.add(calls, self._clock(), self.rule.window)
+            self._window.add(calls, self.time.now(), self.rule.window)
 
     def admit(self) -> Admission:
         """Count one call and tell whether it fits; a refused call counts, too."""
         rule = self.rule
         if rule is None:
             return Admission(ok=True, headers=())
-        now = self._clock()
+        now = self.time.now()
         wait = 0.0
         self._window.add(1, now, rule.window)
         if self._window.used > rule.limit:
@@ -115,21 +132,84 @@ class Quota:
         rule = self.rule
         if rule is None:
             return {}
-        self._window.add(0, self._clock(), rule.window)
+        self._window.add(0, self.time.now(), rule.window)
         # Rounded up: who waits until then is never too early.
-        reset = math.ceil(self._epoch + self._window.end)
+        reset = math.ceil(self.time.epoch + self._window.end)
         return {"limit": rule.limit, "remaining": max(0, rule.limit - self._window.used), "reset": reset}
 
 
-class _Window:
-    def __init__(self) -> None:
-        self.used = 0
-        self._start = -math.inf
-        self.end = -math.inf
+class Quotas:
+    """The quota of each endpoint.
 
-    def add(self, calls: int, now: float, length: float) -> None:
-        if now >= self._start + length:
-            self._start = now
-            self.used = 0
-        self.end = self._start + length
-        self.used += calls
+    Args:
+        time: The server's time.
+    """
+
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
+        self._quotas: dict[str, Quota] = {}
+
+    def of(self, endpoint: str) -> Quota:
+        """Return the quota of an endpoint, by its name."""
+        if endpoint not in self._quotas:
+            self._quotas[endpoint] = Quota(None, self._time)
+        return self._quotas[endpoint]
+
+    def limit(self, endpoint: str, rule: RateLimitRule | int | None) -> None:
+        """Set the rule of one endpoint, for instance ``ExportChannels``; each has a window of its own.
+
+        Args:
+            endpoint: Stream's name of the endpoint: the operation's in CamelCase, or ``GetTask``.
+            rule: The rule, a number of calls a minute, or None for no limit.
+
+        Raises:
+            TypeError: `rule` is nothing of that.
+            ValueError: The endpoint is not known, or the number is negative.
+        """
+        _check_endpoint(endpoint)
+        self.of(endpoint).rule = as_rule("rule", rule)
+
+    def spend(self, calls: int, *, endpoint: str = "GetTask") -> None:
+        """Let another program spend some of an endpoint's window, if it has a rule.
+
+        Args:
+            calls: How many calls.
+            endpoint: As for `limit`.
+
+        Raises:
+            TypeError: `calls` is not a whole number.
+            ValueError: It is negative, or the endpoint is not known.
+        """
+        check_count("calls", calls)
+        _check_endpoint(endpoint)
+        self.of(endpoint).spend(calls)
+
+    def report(self, endpoints: Iterable[str] | None) -> dict[str, dict[str, int]]:
+        """Return the reports of the endpoints that have a rule; None for all."""
+        names = list(self._quotas) if endpoints is None else endpoints
+        reports = {name: self._quotas[name].report() for name in names if name in self._quotas}
+        return {name: report for name, report in reports.items() if report}
+
+    def clear(self) -> None:
+        """Forget what was spent; rules stay."""
+        for endpoint, quota in self._quotas.items():
+            self._quotas[endpoint] = Quota(quota.rule, self._time)
+
+
+def as_rule(name: str, rule: RateLimitRule | int | None) -> RateLimitRule | None:
+    """Return a rule that may be given as a number of calls a minute.
+
+    Raises:
+        TypeError: It is neither, nor None.
+        ValueError: The number is negative.
+    """
+    if rule is None or isinstance(rule, RateLimitRule):
+        return rule
+    if isinstance(rule, bool) or not isinstance(rule, int):
+        raise TypeError(f"{name} must be a RateLimitRule, a number of calls a minute, or None, not {rule!r}")
+    return RateLimitRule(rule)
+
+
+def _check_endpoint(name: str) -> None:
+    if name not in _ENDPOINTS:
+        raise ValueError(f"no endpoint is called {name!r}; there are {', '.join(_ENDPOINTS)}")

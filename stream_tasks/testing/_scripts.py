@@ -1,9 +1,9 @@
-"""How tasks come along."""
+"""How tasks go on."""
 
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from attrs import Attribute, asdict, field, frozen
 
@@ -11,16 +11,24 @@ from stream_tasks.testing._checks import (
     check_each_text,
     check_json,
     check_kind,
+    flag,
     pause,
     pause_or_none,
     text,
     text_or_none,
 )
 
-__all__ = ["FakeTask", "Result", "TaskFailure", "TaskScript"]
+if TYPE_CHECKING:
+    from stream_tasks.testing._clock import ServerTime
+
+__all__ = ["STEPS", "FakeTask", "Result", "TaskFailure", "TaskScript"]
 
 Result: TypeAlias = Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None
 
+STEPS: Final = ("pending", "running")
+"""What a task is before it is final, unless a test says otherwise."""
+
+_FINAL: Final = ("completed", "failed")
 _NANOSECONDS: Final = 1_000_000_000
 _ROUNDING: Final = 1e-6  # seconds by which a sum of floats may fall short
 
@@ -77,6 +85,7 @@ class TaskScript:
         statuses: What the task is before it is final. By poll count each poll sees the next one; by time they
             share `after` evenly. Final and unknown statuses are fine.
         after: Seconds until the task is final; None to go by poll count, `math.inf` for never.
+        never: Whether the task is never final, which sets `after`.
         result: The result of the completed task: a mapping, a function of the poll's number (from 1) that
             makes one, or None for none.
         error: The error of the failed task, or None.
@@ -84,12 +93,19 @@ class TaskScript:
         visible_after: Seconds in which the task is not found, as with Stream's eventual consistency.
     """
 
-    statuses: tuple[str, ...] = field(default=("pending", "running"), converter=_texts)
+    statuses: tuple[str, ...] = field(default=STEPS, converter=_texts)
     after: float | None = field(default=None, validator=pause_or_none)
+    never: bool = field(default=False, validator=flag)
     result: Result = field(default=None, validator=_sendable)
     error: Mapping[str, Any] | None = field(default=None, converter=_wire_error)
     final: str | None = field(default=None, validator=text_or_none)
     visible_after: float = field(default=0.0, validator=pause)
+
+    def __attrs_post_init__(self) -> None:
+        if self.never and self.after not in (None, math.inf):
+            raise ValueError(f"after must not be given for a task that never ends, and is {self.after!r}")
+        if self.never:
+            object.__setattr__(self, "after", math.inf)
 
     @property
     def last(self) -> str:
@@ -121,19 +137,18 @@ class FakeTask:
 
     Args:
         task_id: Its id.
-        script: How it comes along.
-        now: The moment it begins, in seconds of the server's clock.
-        epoch: The Unix time, in seconds, at which that clock shows zero.
+        script: How it goes on.
+        time: The server's time; the task begins now.
         origin: The operation that started it, or None.
 
     Attributes:
-        status: What it is now, as far as it was asked for.
+        status: Its status, as the last poll saw it.
         earlier: How many polls of its id there were before it came.
         is_seen: Whether its end was seen.
     """
 
     def __init__(
-        self, task_id: str, script: TaskScript, now: float, epoch: float, origin: str | None = None
+        self, task_id: str, script: TaskScript, time: "ServerTime", origin: str | None = None
     ) -> None:
         self.task_id = task_id
         self.script = script
@@ -141,8 +156,8 @@ class FakeTask:
         self.status = script.status(0, 0.0)[0]
         self.earlier = 0
         self.is_seen = False
-        self._created = self._updated = now
-        self._epoch = epoch
+        self._time = time
+        self._created = self._updated = time.now()
         self._polls = 0
         self._encoded: bytes | None = None
 
@@ -152,8 +167,13 @@ class FakeTask:
         self._polls = 0
         self._encoded = None
 
-    def body(self, now: float) -> bytes | None:
+    def was_shown(self) -> None:
+        """Note that an answer that shows the task has gone out."""
+        self.is_seen |= self.status in _FINAL
+
+    def body(self) -> bytes | None:
         """Count a poll and return the body of its answer, or None while the task cannot be found."""
+        now = self._time.now()
         elapsed = now - self._created + _ROUNDING
         if elapsed < self.script.visible_after:
             return None
@@ -174,8 +194,8 @@ class FakeTask:
         fields: dict[str, Any] = {
             "task_id": self.task_id,
             "status": self.status,
-            "created_at": int((self._epoch + self._created) * _NANOSECONDS),
-            "updated_at": int((self._epoch + self._updated) * _NANOSECONDS),
+            "created_at": int((self._time.epoch + self._created) * _NANOSECONDS),
+            "updated_at": int((self._time.epoch + self._updated) * _NANOSECONDS),
             "duration": "0.10ms",
         }
         result = self.script.result if self.status == "completed" else None

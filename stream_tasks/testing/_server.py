@@ -1,44 +1,59 @@
-"""The server: sockets, faults and the log."""
+"""The server: what a test sees of it."""
+
+from __future__ import annotations
 
 import asyncio
+import functools
 import math
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
-from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 from aiohttp import web
-from attrs import frozen
 
 from stream_tasks._arguments import check_callback
 from stream_tasks.testing._answers import error_answer
-from stream_tasks.testing._app import FakeApp
+from stream_tasks.testing._app import App
+from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._checks import check_count
-from stream_tasks.testing._clock import ServerLoop, now
-from stream_tasks.testing._quota import RateLimitRule
-from stream_tasks.testing._requests import read_request
+from stream_tasks.testing._clock import ServerTime, now
+from stream_tasks.testing._faultplan import FaultPlan
+from stream_tasks.testing._listener import Listener
+from stream_tasks.testing._log import Demands, Request, RequestLog, read_request
+from stream_tasks.testing._plans import OperationPlans
+from stream_tasks.testing._quota import Quotas, RateLimitRule, as_rule
 from stream_tasks.testing._sockets import cut, reset, respond
-from stream_tasks.testing._texts import counted
+from stream_tasks.testing._tasks import Tasks
+from stream_tasks.testing._texts import counted, few
+from stream_tasks.testing._webhooks import signed_webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from stream_tasks.models import StartedTask
+    from stream_tasks.testing._faults import Fault
 
 __all__ = ["FakeStream"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _SECRET: Final = "fake-secret-of-64-characters-as-long-as-those-that-stream-issues"  # noqa: S105 - it opens nothing
-_STOP_GRACE: Final = 0.05  # seconds that answers under way get
-_BACKLOG: Final = 4096  # thousands of waits may connect at once
 
 
-@frozen
-class _Running:
-    listener: asyncio.Server
-    connections: web.Server
-    loop: asyncio.AbstractEventLoop
-    stopping: asyncio.Future[None]  # frees the requests that hang
+def _by(part: str, method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[FakeStream, P], T]:
+    """Make a method of a part, which stands at this attribute, a method of the server."""
+    find = attrgetter(part)
+
+    @functools.wraps(method)
+    def call(self: FakeStream, *args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
+        return method(find(self), *args, **kwargs)
+
+    return cast("Callable[Concatenate[FakeStream, P], T]", call)
 
 
-class FakeStream(FakeApp):
+class FakeStream:
     """A Stream server on a loopback port.
 
     Used with ``async with`` it runs on the caller's loop, with plain ``with`` on a loop of its own in a
@@ -59,7 +74,6 @@ class FakeStream(FakeApp):
     Attributes:
         api_key: The key that requests must name.
         api_secret: The secret that their tokens must be signed with.
-        requests: What was asked, in order of arrival.
 
     Raises:
         TypeError: An argument is not of its type.
@@ -81,28 +95,39 @@ class FakeStream(FakeApp):
                 raise TypeError(f"{name} must be a text, not {type(value).__name__}")
         check_count("port", port, most=65535)
         check_callback("clock", clock)
-        super().__init__(api_key, api_secret, rate_limit, clock)
-        self._host = host
-        self._port = port
-        self._running: _Running | None = None
-        self._leave_thread: Callable[[], None] = lambda: None
+        self.api_key = api_key
+        self.api_secret = api_secret
+        self._time = ServerTime(clock)
+        self._listener = Listener(host, port, self._respond)
+        self._log = RequestLog()
+        self._tasks = Tasks(self._log, self._time)
+        self._faults = FaultPlan(self._time)
+        self._app = App(
+            credentials=Credentials(api_key, api_secret),
+            quotas=Quotas(self._time),
+            tasks=self._tasks,
+            plans=OperationPlans(),
+            time=self._time,
+            base_url=lambda: self.url,
+        )
+        self._demands = Demands(self._log, self._tasks, self._faults, self._app.own_up)
+        self.rate_limit = rate_limit
 
     def __repr__(self) -> str:
-        state = "stopped" if self._running is None else self.url
+        state = self.url if self._listener.is_running else "stopped"
         tasks, requests = counted(len(self._tasks), "task"), counted(len(self.requests), "request")
-        return f"<{type(self).__name__} {state}, {tasks}, {requests}{self._plans()}>"
+        missed = few([planned.fault.name for planned in self._faults.missed()])
+        faults = f", not struck: {missed}" if missed else ""
+        return f"<{type(self).__name__} {state}, {tasks}, {requests}{faults}>"
 
     @property
     def url(self) -> str:
         """The base URL for clients.
 
         Raises:
-            RuntimeError: If the server has never been started.
+            RuntimeError: The server has never been started.
         """
-        if not self._port:
-            raise RuntimeError("the server has no address before it is started")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return self._listener.url
 
     @property
     def environment(self) -> dict[str, str]:
@@ -113,58 +138,83 @@ class FakeStream(FakeApp):
             "STREAM_BASE_URL": self.url,
         }
 
+    @property
+    def requests(self) -> list[Request]:
+        """What was asked, in order of arrival."""
+        return self._log.requests
+
+    @property
+    def rate_limit(self) -> RateLimitRule | None:
+        """The rule for looking at tasks; settable at any time, also to a number of calls a minute."""
+        return self._app.quotas.of("GetTask").rule
+
+    @rate_limit.setter
+    def rate_limit(self, rule: RateLimitRule | int | None) -> None:
+        self._app.quotas.of("GetTask").rule = as_rule("rate_limit", rule)
+
+    add_task = _by("_tasks", Tasks.add_task)
+    finish = _by("_tasks", Tasks.finish)
+    forget = _by("_tasks", Tasks.forget)
+    started = _by("_tasks", Tasks.started)
+
+    script_operation = _by("_app.plans", OperationPlans.script_operation)
+    fail_items = _by("_app.plans", OperationPlans.fail_items)
+    add_file = _by("_app", App.add_file)
+    limit = _by("_app.quotas", Quotas.limit)
+    spend = _by("_app.quotas", Quotas.spend)
+
+    inject = _by("_faults", FaultPlan.inject)
+    heal = _by("_faults", FaultPlan.heal)
+
+    polls = _by("_log", RequestLog.polls)
+    assert_polled = _by("_demands", Demands.assert_polled)
+    assert_never_faster_than = _by("_demands", Demands.assert_never_faster_than)
+    assert_all_waited = _by("_demands", Demands.assert_all_waited)
+    assert_all_struck = _by("_demands", Demands.assert_all_struck)
+
+    def webhook(self, task_id: str | StartedTask[Any], *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
+        """Return the signed webhook that tells of a task's end, for the code that takes such.
+
+        It tells of the end that the task was scripted to have, whether that has come yet or not.
+
+        Args:
+            task_id: What an operation's start returned, or the id in it.
+            attempt: The number of the try, from 1; all tries have the same ``X-Webhook-Id``.
+
+        Returns:
+            The body and the headers of the POST that Stream makes.
+
+        Raises:
+            TypeError: `attempt` is not a whole number.
+            ValueError: There is no such task, or Stream tells nothing of it, such as a deletion or one that
+                never ends, or `attempt` is below 1.
+        """
+        check_count("attempt", attempt, least=1)
+        return signed_webhook(self._tasks.known(task_id), self.api_secret, self._time.unix(), attempt)
+
     def clear(self) -> None:
         """Forget all but the rules: tasks, scripts, files, failing items, faults, the log, what was spent."""
-        super().clear()
+        self._tasks.clear()
+        self._faults.heal()
+        self._app.clear()
         self.requests.clear()
 
     async def start(self) -> None:
         """Begin to listen.
 
         Raises:
-            RuntimeError: If the server runs already, or no asyncio event loop does.
-            OSError: If the port is taken.
+            RuntimeError: The server runs already, or no asyncio event loop does.
+            OSError: The port is taken.
         """
-        if self._running is not None:
-            raise RuntimeError("the server runs already")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise RuntimeError(
-                "no asyncio event loop is running here; use a plain `with FakeStream()`, under trio, too"
-            ) from None
-        stopping = loop.create_future()
-        connections = web.Server(partial(self._handle, stopping), access_log=None, handler_cancellation=True)
-        listener = await loop.create_server(connections, self._host, self._port, backlog=_BACKLOG)
-        self._port = listener.sockets[0].getsockname()[1]
-        self._running = _Running(listener, connections, loop, stopping)
+        await self._listener.start()
 
     async def stop(self) -> None:
         """Stop listening and end all connections, hanging ones too; may be called again.
 
         Raises:
-            RuntimeError: If the server runs on another loop.
+            RuntimeError: The server runs on another loop.
         """
-        running = self._running
-        if running is None:
-            return
-        if running.loop is not asyncio.get_running_loop():
-            raise RuntimeError("the server runs on another loop; leave its `with` block, or stop it there")
-        self._running = None
-        with suppress(NotImplementedError):  # Windows' default loop
-            for listening in running.listener.sockets:
-                asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(3):
-            await asyncio.sleep(0)  # so many turns until one that was just accepted is among the connections
-        running.listener.close()
-        running.stopping.set_result(None)
-        connections = running.connections.connections
-        transports = [connection.transport for connection in connections if connection.transport is not None]
-        await running.connections.shutdown(_STOP_GRACE)
-        for transport in transports:
-            transport.abort()  # a client that does not read would keep it open
-        await running.listener.wait_closed()
-        await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+        await self._listener.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -177,70 +227,47 @@ class FakeStream(FakeApp):
         self._own_up_after(error)
 
     def __enter__(self) -> Self:
-        started: Future[Callable[[], object]] = Future()
-        thread = threading.Thread(target=self._run, args=(started,), name="FakeStream", daemon=True)
-        thread.start()
-        end = started.result()
-
-        def leave() -> None:
-            end()
-            thread.join()
-
-        self._leave_thread = leave
+        self._listener.start_thread()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave, self._leave_thread = self._leave_thread, lambda: None  # it may be left twice
-        leave()
+        self._listener.stop_thread()
         self._own_up_after(error)
 
     def _own_up_after(self, error: BaseException | None) -> None:
         if error is None or isinstance(error, Exception):  # no cancellation or Ctrl-C is replaced
-            self._own_up()
+            self._app.own_up()
 
-    def _run(self, started: "Future[Callable[[], object]]") -> None:
-        loop = ServerLoop()
-
-        async def serve() -> None:
-            ended = asyncio.Event()
-            await self.start()
-            started.set_result(partial(loop.call_soon_threadsafe, ended.set))
-            await ended.wait()
-            loop.is_awaited = True  # what a stop waits for must come
-            await self.stop()
-
-        try:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(serve())
-        except Exception as error:  # noqa: BLE001 - the thread that waits raises it
-            started.set_exception(error)
-
-    async def _handle(self, stopping: asyncio.Future[None], http: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, stopping: asyncio.Future[None], http: web.BaseRequest) -> web.StreamResponse:
         too_large = None
         try:
             body = await http.read() if http.body_exists else b""
         except web.HTTPRequestEntityTooLarge:
             body, too_large = b"", error_answer(413, "the body is too large")
-        request = read_request(http, body, self._clock())
-        place = len(self.requests)
-        self.requests.append(request)
+        request = read_request(http, body, self._time.now())
+        place = self._log.add(request)
         fault = self._next_fault(request)
         if fault is None:
-            answer = too_large or self._answer(request)
-            self._note(place, request, answer)
-            return respond(http, answer, self._wall_time())
+            answer = too_large or self._app.answer(request)
+            self._log.note(place, request, answer)
+            return respond(http, answer, self._time.unix())
         if fault.pause and not await _pause(fault.pause, stopping):
             return reset(http)
         if fault.breaks == "reset":
             return reset(http)
-        answer = fault.answer if fault.answer and not fault.metered else self._answer(request, fault.answer)
+        answer = (
+            fault.answer if fault.answer and not fault.metered else self._app.answer(request, fault.answer)
+        )
         answer = answer.under(fault.overrides)
         if fault.breaks == "cut":
-            return await cut(http, answer, self._wall_time())
-        self._note(place, request, answer)
-        return respond(http, answer, self._wall_time())
+            return await cut(http, answer, self._time.unix())
+        self._log.note(place, request, answer)
+        return respond(http, answer, self._time.unix())
+
+    def _next_fault(self, request: Request) -> Fault | None:
+        return self._faults.next_for(request)
 
 
 async def _pause(seconds: float, stopping: asyncio.Future[None]) -> bool:

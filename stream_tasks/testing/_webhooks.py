@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from stream_tasks import webhooks
+from stream_tasks.testing._operations import rfc3339
 
 if TYPE_CHECKING:
     from stream_tasks.testing._scripts import FakeTask
@@ -23,13 +24,15 @@ _BATCH: Final = "update_channels_batch"
 _ENDS: Final = ("completed", "failed")
 
 
-def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> tuple[bytes, dict[str, str]]:
+def signed_webhook(
+    task: FakeTask, api_secret: str, unix: float, attempt: int
+) -> tuple[bytes, dict[str, str]]:
     """Return body and headers.
 
     Args:
         task: The task, whose end is told whether it has come or not.
         api_secret: What signs the body.
-        now: The time in RFC 3339.
+        unix: The Unix time in seconds.
         attempt: The number of the try, from 1.
 
     Raises:
@@ -45,6 +48,7 @@ def signed_webhook(task: FakeTask, api_secret: str, now: str, attempt: int) -> t
         raise ValueError(
             f"task_id must be that of a task that ends, and {task.task_id!r} does not: finish it"
         )
+    now = rfc3339(unix)
     body = json.dumps({"task_id": task.task_id, "created_at": now} | _told(task, now)).encode()
     return body, {
         "Content-Type": "application/json",

@@ -1,80 +1,88 @@
-"""Which faults shall strike which requests, and which have."""
+"""Which faults strike which requests, and which have struck."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
+from attrs import define
+
 from stream_tasks.testing._checks import check_count, check_kind, check_pause, check_times, id_of
 from stream_tasks.testing._faults import Fault
-from stream_tasks.testing._scripting import Scripting
-from stream_tasks.testing._texts import counted, few, listed, times_word
+from stream_tasks.testing._texts import times_word
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stream_tasks.models import StartedTask
-    from stream_tasks.testing._requests import Request
+    from stream_tasks.testing._clock import ServerTime
+    from stream_tasks.testing._log import Request
 
-__all__ = ["Injecting"]
+__all__ = ["FaultPlan"]
 
 
+@define(eq=False)
 class _PlannedFault:
     """A fault that waits for its requests.
 
-    Args:
+    Attributes:
         fault: What will happen.
         times: To how many requests; `math.inf` for all of them.
-        until: When it is over, in seconds of the server's clock.
+        end: When it is over, in seconds of the server's clock.
         skip: How many pass first.
         path: A part of the raw paths it is for; None for any.
         task_id: The task whose polls it is for; None for any request.
+        struck: How often it has struck.
     """
 
-    def __init__(
-        self, fault: Fault, times: float, until: float, *, skip: int, path: str | None, task_id: str | None
-    ) -> None:
-        self.fault = fault
-        self._skip = skip
-        self._until = until
-        self.struck = 0
-        self._times = times
-        self._path = path
-        self._task_id = task_id
+    fault: Fault
+    times: float
+    end: float
+    skip: int
+    path: str | None
+    task_id: str | None
+    struck: int = 0
 
     def __str__(self) -> str:
-        places = [("path", self._path), ("task", self._task_id)]
+        places = [("path", self.path), ("task", self.task_id)]
         where = "".join(f" for {name} {value!r}" for name, value in places if value is not None)
-        often = f"{times_word(self.struck)} of {self._times} times" if self.struck else "never"
+        often = f"{times_word(self.struck)} of {self.times} times" if self.struck else "never"
         return f"{self.fault.name}{where}: {often}"
 
     @property
     def is_missed(self) -> bool:
         """Whether it should have struck more often; one without a number, at least once."""
-        return self.struck < (1 if math.isinf(self._times) else self._times)
+        return self.struck < (1 if math.isinf(self.times) else self.times)
 
     def meets(self, request: Request) -> bool:
         """Tell whether the fault strikes this request, and count it."""
-        if self.struck >= self._times or request.at >= self._until or not self._is_for(request):
+        if self.struck >= self.times or request.at >= self.end or not self._is_for(request):
             return False
-        if self._skip:
-            self._skip -= 1
+        if self.skip:
+            self.skip -= 1
             return False
         self.struck += 1
         return True
 
     def _is_for(self, request: Request) -> bool:
-        if self._path is not None and self._path not in request.path:
+        if self.path is not None and self.path not in request.path:
             return False
-        return self._task_id is None or self._task_id == request.task_id
+        return self.task_id is None or self.task_id == request.task_id
 
 
-class Injecting(Scripting):
-    """The failing part of `FakeStream`."""
+class FaultPlan:
+    """The faults that a test has planned.
 
-    def __init__(self, api_secret: str, clock: Callable[[], float]) -> None:
-        super().__init__(api_secret, clock)
+    Args:
+        time: The server's time.
+    """
+
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
         self._planned: list[_PlannedFault] = []
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self._planned)
 
     def inject(
         self,
@@ -98,7 +106,7 @@ class Injecting(Scripting):
                 request.
 
         Raises:
-            TypeError: `fault` is no Fault, or another argument is not of its type.
+            TypeError: `fault` is not a Fault, or another argument is not of its type.
             ValueError: A number is negative.
         """
         check_kind("fault", fault, Fault, "a Fault such as Fault.status(503)")
@@ -112,39 +120,17 @@ class Injecting(Scripting):
         if task_id is not None:
             task_id = id_of(task_id)
         if times:
-            until = self._clock() + seconds
-            self._planned.append(_PlannedFault(fault, times, until, skip=skip, path=path, task_id=task_id))
+            end = self._time.now() + seconds
+            self._planned.append(_PlannedFault(fault, times, end, skip, path, task_id))
 
     def heal(self) -> None:
-        """Call off the faults; `assert_all_struck` does not demand any longer that they strike."""
+        """Call off the faults; `assert_all_struck` no longer demands that they strike."""
         self._planned.clear()
 
-    def assert_all_struck(self) -> None:
-        """Demand that each fault struck as often as it was to; one for all requests, at least once.
-
-        Raises:
-            AssertionError: There are others, whether their time is over or not; the message names them.
-        """
-        __tracebackhide__ = True
-        self._own_up()
-        missed = self._missed()
-        if missed:
-            number = counted(len(missed), "fault", of=len(self._planned))
-            verb = "has" if len(missed) == 1 else "have"
-            raise AssertionError(f"{number} {verb} not struck as planned{listed(missed, str)}")
-
-    def clear(self) -> None:
-        """Forget what `Scripting.clear` does, and the faults."""
-        super().clear()
-        self.heal()
-
-    def _missed(self) -> list[_PlannedFault]:
+    def missed(self) -> list[_PlannedFault]:
+        """Return the faults that have not struck as often as planned."""
         return [planned for planned in self._planned if planned.is_missed]
 
-    def _plans(self) -> str:
-        """Return what a repr says of faults that have not struck."""
-        missed = few([planned.fault.name for planned in self._missed()])
-        return f", not struck: {missed}" if missed else ""
-
-    def _next_fault(self, request: Request) -> Fault | None:
+    def next_for(self, request: Request) -> Fault | None:
+        """Return the fault that strikes a request, or None."""
         return next((planned.fault for planned in self._planned if planned.meets(request)), None)
