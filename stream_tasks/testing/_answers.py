@@ -31,6 +31,7 @@ class Answer:
         content_type: The media type of the body.
         headers: Further headers as pairs, so that a name may come twice.
         task: The task that this shows, if it shows one.
+        closes: Whether the connection ends with it.
     """
 
     status: int
@@ -38,6 +39,7 @@ class Answer:
     content_type: str = "application/json"
     headers: HeaderPairs = ()
     task: FakeTask | None = None
+    closes: bool = False
 
     def under(self, headers: HeaderPairs) -> "Answer":
         """Return this answer with `headers` added, which take the place of its own of the same name."""

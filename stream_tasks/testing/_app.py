@@ -121,7 +121,7 @@ class App:
             return "GetRateLimits", lambda: self._show_rate_limits(request.query)
         found = find_operation(request.method, request.path)
         if found is not None:
-            return found[0].endpoint, lambda: self._start(*found, request)
+            return found[0].endpoint, lambda: self._start_shallow(*found, request)
         return "unknown", lambda: error_answer(404, f"{request.method} {request.path} is not an endpoint")
 
     def _show_task(self, task_id: str) -> Answer:
@@ -135,6 +135,13 @@ class App:
         asked = [name for name in _PLATFORMS if query.get(name) == "true"] or ["server_side"]
         limits = self.quotas.report(query["endpoints"].split(",") if query.get("endpoints") else None)
         return json_answer(200, {name: limits if name == "server_side" else {} for name in asked})
+
+    def _start_shallow(self, operation: Operation, names: dict[str, str], request: Request) -> Answer:
+        """Start an operation, unless its body is nested so deeply that Python can just parse it."""
+        try:
+            return self._start(operation, names, request)
+        except RecursionError:
+            return error_answer(400, "the body is nested too deeply")
 
     def _start(self, operation: Operation, names: dict[str, str], request: Request) -> Answer:
         body = {} if request.json is None else request.json

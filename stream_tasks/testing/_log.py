@@ -68,11 +68,20 @@ def read_request(request: web.BaseRequest, body: bytes, at: float) -> Request:
     parsed, bad = None, False
     if body:
         try:
-            parsed = json.loads(body)
-        except ValueError:
+            parsed = json.loads(body, parse_constant=_refuse)
+        except (ValueError, RecursionError):
             bad = True
     query = dict(request.query)
     return Request(request.method, path, query, request.headers, parsed, task_id, None, at, bad)
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and the infinities, which Python takes for JSON.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(constant)
 
 
 class RequestLog:

@@ -161,11 +161,15 @@ def _channels_updated(start: Start) -> Result:
 
 def _cids(condition: object) -> list[str]:
     """Return the cids that a filter names, at any depth."""
-    if isinstance(condition, str):
-        return [condition] if ":" in condition else []
-    if isinstance(condition, Mapping):
-        condition = list(condition.values())
-    return [cid for part in condition for cid in _cids(part)] if isinstance(condition, list) else []
+    found: list[str] = []
+    left = [condition]
+    while left:
+        part = left.pop()
+        if isinstance(part, str) and ":" in part:
+            found.append(part)
+        elif isinstance(part, Mapping | list):
+            left += reversed(list(part.values()) if isinstance(part, Mapping) else part)
+    return found
 
 
 def _users_deactivated(start: Start) -> Result:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, Type
 from aiohttp import web
 
 from stream_tasks._arguments import check_callback
-from stream_tasks.testing._answers import error_answer
 from stream_tasks.testing._app import App
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._checks import check_count
@@ -21,7 +20,7 @@ from stream_tasks.testing._listener import Listener
 from stream_tasks.testing._log import Demands, Request, RequestLog, read_request
 from stream_tasks.testing._plans import OperationPlans
 from stream_tasks.testing._quota import Quotas, RateLimitRule, as_rule
-from stream_tasks.testing._sockets import cut, reset, respond
+from stream_tasks.testing._sockets import cut, read_body, reset, respond
 from stream_tasks.testing._tasks import Tasks
 from stream_tasks.testing._texts import counted, few
 from stream_tasks.testing._webhooks import signed_webhook
@@ -241,16 +240,12 @@ class FakeStream:
             self._app.own_up()
 
     async def _respond(self, stopping: asyncio.Future[None], http: web.BaseRequest) -> web.StreamResponse:
-        too_large = None
-        try:
-            body = await http.read() if http.body_exists else b""
-        except web.HTTPRequestEntityTooLarge:
-            body, too_large = b"", error_answer(413, "the body is too large")
+        body, refusal = await read_body(http)
         request = read_request(http, body, self._time.now())
         place = self._log.add(request)
         fault = self._next_fault(request)
         if fault is None:
-            answer = too_large or self._app.answer(request)
+            answer = refusal or self._app.answer(request)
             self._log.note(place, request, answer)
             return respond(http, answer, self._time.unix())
         if fault.pause and not await _pause(fault.pause, stopping):

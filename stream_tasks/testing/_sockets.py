@@ -1,4 +1,4 @@
-"""Answers, whole and broken, on aiohttp's connections."""
+"""Bodies and answers, whole and broken, on aiohttp's connections."""
 
 import socket
 import struct
@@ -7,18 +7,33 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
+from attrs import evolve
 
-from stream_tasks.testing._answers import Answer
+from stream_tasks.testing._answers import Answer, error_answer
 
-__all__ = ["cut", "reset", "respond"]
+__all__ = ["cut", "read_body", "reset", "respond"]
 
 _WORTH_GZIP: Final = 1024  # bytes
+
+
+async def read_body(http: web.BaseRequest) -> tuple[bytes, Answer | None]:
+    """Return the body of a request, and the answer if it is not a body that anybody can use."""
+    try:
+        return await http.read() if http.body_exists else b"", None
+    except web.HTTPRequestEntityTooLarge:
+        return b"", evolve(error_answer(413, "the body is too large"), closes=True)
+    except web.RequestPayloadError:
+        http.content.feed_eof()  # else aiohttp would try to read the rest
+        answer = error_answer(400, "the body is not what its Content-Encoding says")
+        return b"", evolve(answer, closes=True)
 
 
 def respond(http: web.BaseRequest, answer: Answer, now: float) -> web.StreamResponse:
     """Return the whole answer, compressed if that is worth it; `now` is the Unix time that it tells."""
     response = web.Response(status=answer.status, body=answer.body)
     _add_headers(response, answer, now)
+    if answer.closes:
+        response.force_close()
     if len(answer.body) > _WORTH_GZIP and "gzip" in http.headers.get("Accept-Encoding", ""):
         response.enable_compression(web.ContentCoding.gzip)
     return response
