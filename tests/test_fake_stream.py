@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gzip
 import io
 import json
 import math
@@ -23,6 +24,7 @@ from yarl import URL
 
 import stream_tasks.testing as package
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, Request, TaskFailure
+from stream_tasks.testing._operations import find_operation
 from stream_tasks.testing._sockets import reset
 
 Log: TypeAlias = pytest.LogCaptureFixture
@@ -576,12 +578,60 @@ async def test_bad_input_is_refused(client: Client, path: str, body: Any, field:
     assert field in answer["message"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"], ids=["cut JSON", "a list", "no text"])
-async def test_bodies_must_be_json_objects(server: FakeStream, client: Client, content: bytes) -> None:
-    """A body that is no JSON object is a 400."""
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"{", id="cut JSON"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"\xff", id="not a text"),
+        pytest.param(b'{"user_ids": ["u"], "at": NaN}', id="NaN"),
+        pytest.param(b'{"user_ids": ["u"], "x": ' + b"1" * 5000 + b"}", id="a number without end"),
+        pytest.param(b'{"user_ids": ["u"], "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep lists"),
+        pytest.param(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, id="deep objects"),
+    ],
+)
+async def test_bodies_must_be_json_objects(
+    server: FakeStream, client: Client, content: bytes, caplog: Log
+) -> None:
+    """A body that is not a JSON object, or not one that can be read, is a 400."""
     async with client.ask("POST", "/api/v2/users/delete", data=content) as response:
         assert (response.status, (await response.json())["code"]) == (400, 4)
     assert server.requests[0].json == ([] if content == b"[]" else None)
+    assert not caplog.records
+
+
+async def test_filters_may_be_deep(server: FakeStream, client: Client) -> None:
+    """The channels of a filter are found at a depth at which Python's own calls would end."""
+    condition: Any = {"cid": {"$in": CIDS}}
+    for _ in range(300):
+        condition = {"$or": [condition]}
+    batch = await client.result("/chat/channels/batch", {"operation": "hide", "filter": condition}, "PUT")
+    assert batch["success_channels_count"] == 2
+
+
+def test_too_deep_bodies_are_refused(server: FakeStream) -> None:
+    """A body that is just shallow enough to be parsed, and too deep to be worked with, is a 400."""
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    found = find_operation("POST", "/api/v2/chat/export_channels")
+    assert found is not None
+    body = {"channels": [{"cid": "a:b", "deep": deep}]}
+    request = Request("POST", "/api/v2/chat/export_channels", {}, {}, body, None, None, 0.0)
+    assert server._app._start_shallow(*found, request).status == 400
+
+
+@pytest.mark.parametrize("body", [b"junk", gzip.compress(b"{}")[:-10]], ids=["not gzip", "cut gzip"])
+async def test_bodies_must_be_what_they_are_called(
+    server: FakeStream, client: Client, body: bytes, caplog: Log
+) -> None:
+    """A body that is not in the coding that its header names is a 400, and the next request is answered."""
+    for content in (body, gzip.compress(b'{"user_ids": ["u"]}')):
+        headers = {"Content-Encoding": "gzip"}
+        async with client.ask("POST", "/api/v2/users/delete", data=content, headers=headers) as response:
+            expected = (400, 4) if content is body else (201, None)
+            assert (response.status, (await response.json()).get("code")) == expected
+    assert not caplog.records
 
 
 async def test_huge_bodies_are_refused(server: FakeStream, client: Client) -> None:

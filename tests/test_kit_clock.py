@@ -18,7 +18,9 @@ from typing import Any
 import anyio
 import jwt
 import pytest
+import scripts
 from blockbuster import BlockBuster
+from freezegun import freeze_time
 
 from stream_tasks import AsyncStream, Stream, StreamApiException, StreamWaitTimeoutException, Task
 from stream_tasks._loop_thread import new_loop
@@ -456,3 +458,101 @@ def test_servers_stop_in_virtual_time(virtual_clock: VirtualClock) -> None:
         while not server._listener._running.connections.connections:  # type: ignore[union-attr]
             pass
     assert virtual_clock.elapsed < 1
+
+
+# Others that change the time, or asyncio
+
+
+FREEZES = [
+    pytest.param({}, id="frozen"),
+    pytest.param({"real_asyncio": True}, id="frozen but for asyncio"),
+    pytest.param({"tick": True}, id="ticking"),
+]
+MOMENTS = ["2012-01-14", "2096-02-29"]
+
+
+def wait_for_five_seconds() -> None:
+    """Wait with each client, both on loops that are made for it."""
+
+    async def wait(server: FakeStream) -> None:
+        async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+            await client.wait_for_task(server.add_task(after=5), timeout=60)
+
+    with FakeStream() as server, Stream(server.api_key, server.api_secret, base_url=server.url) as client:
+        client.wait_for_task(server.add_task(after=5), timeout=60)
+        asyncio.run(wait(server))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("arguments", FREEZES)
+def test_a_clock_in_frozen_time(arguments: dict[str, Any], moment: str) -> None:
+    """A clock that begins while freezegun holds the time of Python's functions moves loops."""
+    with freeze_time(moment, **arguments), VirtualClock() as clock:
+        wait_for_five_seconds()
+    assert clock.elapsed == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("arguments", FREEZES)
+def test_time_that_freezes_under_a_clock(
+    virtual_clock: VirtualClock, arguments: dict[str, Any], moment: str
+) -> None:
+    """A clock that runs when freezegun begins moves the loops that are made from then on, too."""
+    with freeze_time(moment, **arguments):
+        wait_for_five_seconds()
+    assert virtual_clock.elapsed == pytest.approx(10, abs=1)
+
+
+async def test_time_that_freezes_under_a_running_loop(
+    fake_stream: FakeStream, async_stream_client: AsyncStream, virtual_clock: VirtualClock
+) -> None:
+    """A loop that goes by a clock goes on when freezegun begins, and when it ends."""
+    for _ in range(2):
+        with freeze_time("2012-01-14"):
+            await async_stream_client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
+        await asyncio.sleep(10)
+    assert virtual_clock.elapsed == pytest.approx(200, abs=1)
+
+
+def test_servers_keep_the_real_time() -> None:
+    """A server in a thread of its own answers late, and stops, while freezegun holds the time."""
+    with freeze_time("2012-01-14"), FakeStream() as server:
+        server.inject(Fault.delay(0.02))
+        with socket.create_connection(("127.0.0.1", int(server.url[-5:]))) as sock:
+            sock.settimeout(20)
+            sock.sendall(b"GET /api/v2/tasks/x HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(12) == b"HTTP/1.1 401"
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_nested_loops(fake_stream: FakeStream, order: str) -> None:
+    """A clock moves loops that nest_asyncio has patched, and what runs inside their callbacks."""
+    code = f"""
+    import nest_asyncio
+    from stream_tasks.testing import FakeStream, VirtualClock
+
+    async def wait():
+        async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+            await client.wait_for_task(server.add_task(after=3600), 60, timeout=7200)
+
+    async def nest():
+        await wait()
+        loop.run_until_complete(wait())
+        asyncio.run(wait())
+        blocking.wait_for_task(server.add_task(after=3600), 60, timeout=7200)
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    if "{order}" == "before":
+        nest_asyncio.apply()
+    with FakeStream() as server, VirtualClock() as clock:
+        blocking = Stream(server.api_key, server.api_secret, base_url=server.url)
+        if "{order}" == "after":
+            nest_asyncio.apply()
+        loop.run_until_complete(nest())
+        print(clock.elapsed)
+    loop.close()
+    """
+    ended = scripts.run(fake_stream, code, "-W", "ignore")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert float(ended.stdout) == pytest.approx(4 * HOUR, abs=4)

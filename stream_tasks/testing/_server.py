@@ -8,8 +8,6 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
-from aiohttp import web
-
 from stream_tasks._arguments import check_callback
 from stream_tasks.testing._app import App
 from stream_tasks.testing._auth import Credentials
@@ -28,6 +26,8 @@ from stream_tasks.testing._webhooks import signed_webhook
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from aiohttp import web
 
     from stream_tasks.models import StartedTask
     from stream_tasks.testing._faults import Fault
