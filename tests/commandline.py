@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyte
 import pytest
-from forking import Forked, fork_server
+from forking import PIPES, Forked, fork_server
 
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream
@@ -38,7 +38,6 @@ _demo.SECONDS = 0.4
 from stream_tasks.__main__ import main
 main()
 """
-PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 class Ended(NamedTuple):

@@ -8,8 +8,8 @@ is marked as slow if it
 - needs a package of the dependency group `slow`;
 - is of rare machinery (another shell, server or interpreter), or one of many cases that show the same.
 
-A test that needs a process of its own forks it, as `commandline.start` and `scripts.run` do. Python is
-started only for what happens at its start. No test asserts how quick the machine is.
+A test that needs a process forks one, as `commandline.start` and `scripts.run` do. Python is started only for
+what happens at its start. No test asserts how quick the machine is.
 """
 
 import asyncio

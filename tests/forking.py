@@ -30,6 +30,8 @@ from typing import Any, TextIO, TypeAlias, cast
 
 import coverage
 
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
 PROGRAM = "exec(*__import__('forking').serve())"
 """What the server runs, and its children go on with."""
 

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from forking import Forked, fork_server
+from forking import PIPES, Forked, fork_server
 
 from stream_tasks.testing import FakeStream
 
@@ -77,12 +77,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "script.py")
         script.write_text(prelude + textwrap.dedent(code))
-        options: dict[str, Any] = {
-            "env": env,
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-        }
+        options: dict[str, Any] = {"env": env, "stdin": subprocess.DEVNULL, **PIPES}
         if forks:
             env.pop("STREAM_UVLOOP", None)
             process = subprocess.Popen([sys.executable, *flags, str(script)], text=True, **options)

@@ -7,14 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from forking import Forked, ForkServer
+from forking import PIPES, Forked, ForkServer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 LOOK = """
 import json, os, signal, sys
 seen = {
@@ -67,14 +65,17 @@ def in_both_ways(
     """Run a program, forked and started."""
     unknown = ("COVERAGE_", "PYTHONUNBUFFERED")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unknown)} | {"A": "ü"}
-    yield Forked(server, code, *args, closed=closed, cwd=cwd, env=env, **PIPES)
+    options = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
+    yield Forked(server, code, *args, closed=closed, **options)
 
     def close() -> None:
         for number in closed:
             os.close(number)
 
     begin = [sys.executable, "-c", code, *args]
-    yield subprocess.Popen(begin, text=True, preexec_fn=close, cwd=cwd, env=env, **PIPES)  # noqa: PLW1509
+    yield subprocess.Popen(
+        begin, text=True, preexec_fn=close, cwd=cwd, env=env, stdin=subprocess.PIPE, **PIPES
+    )
 
 
 @pytest.mark.parametrize("closed", [(), (0,), (1, 2)], ids=["", "no stdin", "no stdout and stderr"])

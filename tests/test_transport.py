@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import ssl
-import subprocess
 import time
 import warnings
 import zlib
@@ -24,7 +23,7 @@ import aiohttp
 import jwt
 import pytest
 from aiohttp import client_exceptions, http_exceptions
-from forking import Forked, fork_server
+from forking import PIPES, Forked, fork_server
 from hostile import listening
 
 from stream_tasks import AsyncStream, StreamDecodeException, StreamTransportException, __version__
@@ -893,8 +892,7 @@ def run_script(server: FakeStream, code: str, *flags: str) -> str:
     """Run a script, which must print nothing on stderr."""
     settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
     env = os.environ | {"SETTINGS": json.dumps(settings)}
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with Forked(fork_server(*flags), SCRIPT + inspect.cleandoc(code), env=env, **pipes) as process:
+    with Forked(fork_server(*flags), SCRIPT + inspect.cleandoc(code), env=env, **PIPES) as process:
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     return out
