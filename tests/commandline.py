@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyte
 import pytest
-from forking import PIPES, Forked, fork_server
+from forking import PATIENCE, PIPES, Forked, fork_server
 
 from stream_tasks.cli._app import commands
 from stream_tasks.testing import FakeStream
@@ -28,7 +28,6 @@ SIGNALS = [  # the code to exit with for each, and the word for it
     pytest.param(signal.SIGINT, 130, "Interrupted", id="SIGINT"),
     pytest.param(signal.SIGTERM, 143, "Terminated", id="SIGTERM"),
 ]
-PATIENCE = 50.0  # seconds, on the busiest of machines
 # A background job starts with Ctrl-C ignored, and so would its children.
 PROGRAM = """
 import signal

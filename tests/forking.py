@@ -32,6 +32,9 @@ import coverage
 
 PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
+PATIENCE = 200.0
+"""Seconds that no process takes on the busiest of machines."""
+
 PROGRAM = "exec(*__import__('forking').serve())"
 """What the server runs, and its children go on with."""
 

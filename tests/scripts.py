@@ -9,12 +9,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from forking import PIPES, Forked, fork_server
+from forking import PATIENCE, PIPES, Forked, fork_server
 
 from stream_tasks.testing import FakeStream
 
 STRICT = ("-X", "dev", "-W", "error")
 """What makes Python complain of all it can."""
+
+PROMPT = ("-W", "error")
+"""Without asyncio's debug mode, which makes hundreds of tasks slow."""
 
 TOLERANT = ("-W", "ignore:This process:DeprecationWarning")
 """Newer Pythons warn of any fork beside threads."""
@@ -85,7 +88,7 @@ def run(
             process = Forked(fork_server(*flags), script.read_text(), path=str(script), **options)
         with process:
             try:
-                out, err = process.communicate(timeout=50)
+                out, err = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

@@ -4,7 +4,7 @@ import signal
 import sys
 
 import pytest
-from scripts import run, run_quietly
+from scripts import PROMPT, run, run_quietly
 
 from stream_tasks.testing import FakeStream, Fault
 
@@ -16,8 +16,6 @@ CALLS = {
     "outcomes as they come": "list(client.as_completed(['t'], 0.05))",
     "a look": "client.get_task('hangs')",
 }
-
-PROMPT = ("-W", "error")  # asyncio's debug mode would make a thousand tasks slow
 
 
 @pytest.fixture

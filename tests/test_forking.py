@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from forking import PIPES, Forked, ForkServer
@@ -66,6 +67,7 @@ def in_both_ways(
     unknown = ("COVERAGE_", "PYTHONUNBUFFERED")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unknown)} | {"A": "ü"}
     options = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
+    options: dict[str, Any] = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
     yield Forked(server, code, *args, closed=closed, **options)
 
     def close() -> None:
@@ -73,9 +75,7 @@ def in_both_ways(
             os.close(number)
 
     begin = [sys.executable, "-c", code, *args]
-    yield subprocess.Popen(
-        begin, text=True, preexec_fn=close, cwd=cwd, env=env, stdin=subprocess.PIPE, **PIPES
-    )
+    yield subprocess.Popen(begin, text=True, preexec_fn=close, **options)  # noqa: PLW1509
 
 
 @pytest.mark.parametrize("closed", [(), (0,), (1, 2)], ids=["", "no stdin", "no stdout and stderr"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from scripts import run_quietly
+from scripts import PROMPT, STRICT, run_quietly
 
 from stream_tasks import AsyncStream
 from stream_tasks._loop_thread import new_loop
@@ -110,7 +110,8 @@ def test_a_client_of_a_module_serves_any_loop(threaded_server: FakeStream, code:
     threaded_server.add_task("t", statuses=["running"])
     for number in range(50):
         threaded_server.add_task(f"t-{number}", statuses=["running"])
-    assert run_quietly(threaded_server, code) == "completed completed\n"
+    flags = PROMPT if code == AT_ONCE else STRICT
+    assert run_quietly(threaded_server, code, *flags) == "completed completed\n"
 
 
 LEFT_HALF_WAY = """
@@ -137,7 +138,7 @@ def test_what_was_left_half_way_ends_with_the_loop(threaded_server: FakeStream) 
     threaded_server.add_task("t")
     for number in range(500):
         threaded_server.add_task(f"never-{number}", never=True)
-    assert run_quietly(threaded_server, LEFT_HALF_WAY) == "completed completed\n"
+    assert run_quietly(threaded_server, LEFT_HALF_WAY, *PROMPT) == "completed completed\n"
 
 
 def test_loops_come_and_go_in_other_threads(threaded_server: FakeStream) -> None:
