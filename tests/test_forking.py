@@ -66,7 +66,6 @@ def in_both_ways(
     """Run a program, forked and started."""
     unknown = ("COVERAGE_", "PYTHONUNBUFFERED")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unknown)} | {"A": "ü"}
-    options = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
     options: dict[str, Any] = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
     yield Forked(server, code, *args, closed=closed, **options)
 
