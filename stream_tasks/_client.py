@@ -47,6 +47,7 @@ from stream_tasks._arguments import (
     check_request_timeout,
     check_result_type,
     check_seconds,
+    check_segment,
     check_tasks,
     check_timeout,
     path_segment,
@@ -61,7 +62,7 @@ from stream_tasks._engine.pacing import Pacer, Unpaced
 from stream_tasks._engine.tracked import Wait
 from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
-from stream_tasks._http.transport import Connections, Transport
+from stream_tasks._http.transport import Connections, Transport, drop
 from stream_tasks._requests import Request, custom
 from stream_tasks._results import (
     Goal,
@@ -77,6 +78,7 @@ from stream_tasks._results import (
     task_id_in,
 )
 from stream_tasks._secret import concealed, hidden
+from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import (
     Obstacle,
     R,
@@ -350,9 +352,10 @@ class AsyncStream:
             StreamException: The request failed.
         """
         target = _task_target(task_id, self._query)
-        status, headers, body = await self._here().transport.exchange("GET", target)
+        status, headers, body, connection = await self._here().transport.exchange("GET", target)
         protocol.check_status(status, headers, body)
-        return StreamResponse(_json.structure_task(body), status, headers, protocol.parse_rate_limit(headers))
+        task = _task_in(body, connection, check_segment("task_id", task_id))
+        return StreamResponse(task, status, headers, protocol.parse_rate_limit(headers))
 
     async def wait_for_task(
         self,
@@ -681,7 +684,7 @@ class AsyncStream:
     async def _send(self, request: Request[Any]) -> StreamResponse[dict[str, Any]]:
         target = protocol.request_target(request.path, self._api_key, request.params)
         body = None if request.json is None else _json.dumps(request.json)
-        status, headers, content = await self._here().transport.exchange(request.method, target, body=body)
+        status, headers, content, _ = await self._here().transport.exchange(request.method, target, body=body)
         protocol.check_status(status, headers, content)
         data = _json.structure(_json.loads(content) if content else {}, dict[str, Any])
         return StreamResponse(data, status, headers, protocol.parse_rate_limit(headers))
@@ -700,11 +703,23 @@ def _task_target(task_id: str | UUID, query: str) -> str:
 async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:
     """Look at a task for the engine, which has no use for the whole answer."""
     target = _task_target(task_id, query)
-    status, headers, body = await transport.exchange("GET", target, limit=limit, shows_headers=False)
+    status, headers, body, connection = await transport.exchange(
+        "GET", target, limit=limit, shows_headers=False
+    )
     protocol.check_status(status, headers, body)
     quota = protocol.parse_rate_limit(headers)
     del headers  # should the body not fit, a dump of this frame would show them
-    return _json.structure_task(body), quota
+    return _task_in(body, connection, task_id), quota
+
+
+def _task_in(body: bytes, connection: Any, task_id: str) -> Task:
+    """Read the answer about a task; one that is not gives its connection up."""
+    try:
+        return _json.structure_task(body, task_id)
+    except StreamDecodeException:
+        drop(connection)
+        del connection  # a dump of this frame would show what it has read
+        raise
 
 
 def _key(place: str | int, ids: Container[str]) -> str:

@@ -296,16 +296,27 @@ def _reason(exc: BaseException) -> str:
     return str(exc) or type(exc).__name__
 
 
-def structure_task(body: bytes) -> Task:
+def structure_task(body: bytes, task_id: str | None = None) -> Task:
     """Decode the answer to ``GET /api/v2/tasks/{id}``.
 
+    Args:
+        body: The answer's body.
+        task_id: The task that was asked for, or None if any will do.
+
     Raises:
-        StreamDecodeException: The body is not JSON, or not a task.
+        StreamDecodeException: The body is not JSON, not a task, or another task.
     """
     data = loads(body)
     try:
-        return _task_hook()(data, Task)
+        task = _task_hook()(data, Task)
     except Exception as exc:
         error = _explain(data, Task, "$")
         error.body = _shown(body)
         raise error from exc
+    if task_id is not None and task.task_id != task_id:
+        raise StreamDecodeException(
+            f"the answer is about another task: {_brief(task.task_id)}, not {_brief(task_id)}",
+            path="$.task_id",
+            body=_shown(body),
+        )
+    return task

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
-__all__ = ["NotText", "Secret", "concealed", "hidden", "kind_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["NotText", "Secret", "concealed", "hidden", "kind_of", "plain"]
 
 
 class Secret(str):
@@ -18,6 +21,10 @@ class Secret(str):
     def __getitem__(self, key: SupportsIndex | slice) -> Secret:
         # What shows variables cuts long texts before it takes their repr.
         return Secret(super().__getitem__(key))
+
+
+plain: Callable[[str], str] = str.__str__
+"""Returns a text as a `str` and no more, for what is sent: some libraries look at the very type."""
 
 
 class NotText:

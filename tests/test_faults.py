@@ -45,7 +45,7 @@ from stream_tasks import (
     StreamTransportException,
     StreamWaitTimeoutException,
 )
-from stream_tasks._http.transport import MAX_BODY
+from stream_tasks._http.body import MAX_BODY
 from stream_tasks.testing import Fault
 
 ENOUGH = 10.0  # seconds, in which every fault that passes has passed

@@ -28,7 +28,8 @@ from hostile import listening
 
 from stream_tasks import AsyncStream, StreamDecodeException, StreamTransportException, __version__
 from stream_tasks._http import transport as module
-from stream_tasks._http.transport import MAX_BODY, Answer, Connections, Transport, error_type
+from stream_tasks._http.body import MAX_BODY
+from stream_tasks._http.transport import Answer, Connections, Transport, error_type
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_CONNECTION_RESET as RESET,
 )
@@ -803,10 +804,17 @@ async def test_an_injected_session_that_does_not_decompress() -> None:
         assert (await made.exchange("GET", "/")).body == b"{}"
 
 
-async def test_an_injected_session_keeps_its_own_connections_checked() -> None:
-    """Without authorities of the client's, the session's connector decides alone whom to trust."""
-    async with aiohttp.ClientSession() as session:
-        assert "ssl" not in Transport(Connections(), "", HEADERS, session)._options
+async def test_an_injected_session_trusts_whom_its_connector_trusts(
+    server_tls: ssl.SSLContext, certificate: Path
+) -> None:
+    """Without authorities of the client's, the session's own count."""
+    trust = ssl.create_default_context(cafile=str(certificate))
+    async with (
+        raw_server(says(answer(b"{}")), server_tls) as raw,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session,
+        transport(raw.url, session) as made,
+    ):
+        assert (await made.exchange("GET", "/")).body == b"{}"
 
 
 async def test_an_injected_session_has_the_limits_of_the_client(server: FakeStream) -> None:

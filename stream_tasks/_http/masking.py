@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp import RequestInfo
 from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["MASK", "mask_error", "mask_escaped", "mask_headers"]
 
 MASK: Final = b"***"
+
+_SECRET_HEADERS: Final = ("Authorization", "Proxy-Authorization")
 
 # A character of a JWT as JSON may write it; an escaped backslash begins no other escape.
 _ESCAPED: Final = re.compile(rb"\\(?:\\|u00(2[DdEe]|3\d|[46][1-9A-Fa-f]|5[\dAaFf]|7[\dAa]))")
@@ -40,22 +43,27 @@ def mask_headers(headers: Mapping[str, str], token: str) -> Mapping[str, str]:
     )
 
 
-def mask_error(error: BaseException, token: str | None) -> None:
+def mask_error(error: BaseException, token: str | None, handled: BaseException | None = None) -> None:
     """Take the token, and aiohttp's frames, from an error and all that it came of.
 
-    The variables of the frames hold the request as bytes.
+    The variables of the frames hold the request as bytes. What the caller was handling before, and what
+    that came of, is the caller's.
     """
     error.__traceback__ = None
     if token is not None:
         error.args = tuple(_masked(value, token) for value in error.args)
         error.__dict__ |= {name: _masked(value, token) for name, value in error.__dict__.items()}
     for inner in {error.__cause__, error.__context__}:
-        if inner is not None:
-            mask_error(inner, token)
+        if inner is not None and inner is not handled:
+            mask_error(inner, token, handled)
 
 
 def _masked(value: Any, token: str) -> Any:
     """Return a value as it is, or as text if it shows the token."""
+    if isinstance(value, RequestInfo):
+        headers = CIMultiDict(value.headers)
+        headers.update({name: MASK.decode() for name in _SECRET_HEADERS if name in headers})
+        return RequestInfo(value.url, value.method, CIMultiDictProxy(headers), value.real_url)
     if not isinstance(value, str | bytes | RawResponseMessage):
         return value
     text = value if isinstance(value, str) else repr(value)

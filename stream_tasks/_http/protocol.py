@@ -38,6 +38,7 @@ __all__ = [
     "BASE_URL_VARIABLE",
     "DEFAULT_BASE_URL",
     "FIRST_ERROR",
+    "FIRST_SERVER_ERROR",
     "check_base_url",
     "check_status",
     "check_task_id",
@@ -47,6 +48,7 @@ __all__ = [
     "path_segment",
     "request_headers",
     "request_target",
+    "without_zone",
 ]
 
 # Interned for multidict, which looks for them in each answer.
@@ -57,6 +59,7 @@ _DATE: Final = istr("Date")
 
 _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
 FIRST_ERROR: Final = 300  # redirects are not followed
+FIRST_SERVER_ERROR: Final = 500
 _FIRST_CLIENT_ERROR = 400
 _MOST_DIGITS = 18
 _TOO_MANY_REQUESTS = 429
@@ -73,6 +76,20 @@ def is_plain_http_beyond_loopback(base_url: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return True
+
+
+def without_zone(base_url: str) -> tuple[str, str | None]:
+    """Return a base URL as it is connected to, and the header ``Host`` if the address has a zone.
+
+    The zone of an IPv6 address, such as ``eth0``, is written after ``%25`` in a URL and after ``%``
+    elsewhere. It means something on this machine only, and is not sent.
+    """
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").replace("%25", "%", 1)
+    if ":" not in host or "%" not in host:
+        return base_url, None
+    port = "" if parts.port is None else f":{parts.port}"
+    return f"{parts.scheme}://[{host}]{port}{parts.path}", f"[{host.partition('%')[0]}]{port}"
 
 
 def request_headers(credentials: Credentials) -> Mapping[str, str]:

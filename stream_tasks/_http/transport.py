@@ -5,50 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import io
 import logging
 import math
 import socket
 import ssl
+import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 from aiohttp import http_exceptions
 from attrs import frozen
 from yarl import URL
 
+from stream_tasks._http.body import MAX_BODY, read
 from stream_tasks._http.limits import Limit
 from stream_tasks._http.masking import MASK, mask_error, mask_escaped, mask_headers
-from stream_tasks._http.protocol import FIRST_ERROR
+from stream_tasks._http.protocol import FIRST_ERROR, FIRST_SERVER_ERROR, without_zone
+from stream_tasks._http.session import BrokenError, Requests, open_session
 from stream_tasks.exceptions import (
     TRANSPORT_ERROR_CONNECTION_RESET,
     TRANSPORT_ERROR_DNS_FAILURE,
     TRANSPORT_ERROR_TIMEOUT,
     TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED,
     TRANSPORT_ERROR_UNKNOWN,
-    StreamDecodeException,
     StreamTransportException,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-__all__ = ["Answer", "Connections", "Transport", "error_type"]
+    from aiohttp.client_proto import ResponseHandler
+
+__all__ = ["Answer", "Connections", "Transport", "drop", "error_type"]
 
 logger = logging.getLogger("stream_tasks")
-
-MAX_BODY: Final = 16 * 2**20
-"""The largest body that is taken, in bytes, after decompression."""
-
-_KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
 
 _BEGINNING: Final = 2**16
 """What is kept of an error's body that is too large, in bytes."""
 
 _SHORTEST: Final = 0.001  # aiohttp takes a limit of zero or less for none
-
-_LARGE: Final = 2**20  # aiohttp warns of bytes as large as this
 
 _RECEIVED: Final = 2**18
 """As much is received at a time, in bytes, by asyncio."""
@@ -79,11 +76,18 @@ def error_type(exc: BaseException) -> str:
 
 
 class Answer(NamedTuple):
-    """What came back: everything that the protocol needs."""
+    """What came back: everything that the protocol needs, and what it came over."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    connection: ResponseHandler | None = None
+
+
+def drop(connection: ResponseHandler | None) -> None:
+    """Close a connection on which an answer came that belongs to another request."""
+    if connection is not None:
+        connection.close()
 
 
 @frozen
@@ -123,7 +127,8 @@ class Transport:
         # until something larger has been freed once.
         bytes(2 * _RECEIVED)
         self._connections = connections
-        self._headers = headers
+        origin, host = without_zone(origin)
+        self._headers = headers if host is None else MappingProxyType({**headers, "Host": host})
         self._limit = Limit(connections.request_timeout)
         self._timeout = connections.timeout(None)
         self._prefix = URL(origin, encoded=True).raw_path.rstrip("/")
@@ -134,23 +139,15 @@ class Transport:
             return URL(f"{origin}?{query}", encoded=True)
 
         self._base = base
-        self._options: dict[str, Any] = {"allow_redirects": False, "raise_for_status": False}
+        self._requests = Requests(self._headers, session, connections.ssl_context)
         self._loop = asyncio.get_running_loop()
         self._lifetime: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session = session
+        self._has_own_session = session is None
         self._is_closed = False
         self.on_end: weakref.WeakMethod[Callable[[], None]] | None = None
-        # Whether the server may have closed a connection since it last answered: aiohttp, which cannot
-        # tell that from an outage, then may send a GET again.
+        # Whether the server may have closed a connection since it last answered.
         self._may_be_stale = False
-        if session is not None:
-            self._options |= {"headers": headers, "auto_decompress": True}
-            if session.auth is not None or session.trust_env:
-                others, authorize = _split(headers)
-                own = getattr(session, "_middlewares", ())
-                self._options |= {"headers": others, "middlewares": (*own, authorize)}
-            if connections.ssl_context is not None:
-                self._options["ssl"] = connections.ssl_context
 
     async def exchange(
         self,
@@ -178,8 +175,7 @@ class Transport:
         session = self._session or await self._open()
         if session.closed:
             raise RuntimeError("the session is closed")
-        is_plain = method == "GET" and body is None and self._may_be_stale
-        options = self._options if is_plain else self._options_for(method, body)
+        options = self._requests.options(method, body, may_be_stale=self._may_be_stale)
         begun = self._loop.time()
         timeout = (
             self._timeout
@@ -188,50 +184,51 @@ class Transport:
         )
         path, _, query = target.partition("?")
         url = self._base(query).with_path(self._prefix + path, encoded=True, keep_query=True)
+        handled = sys.exception()
         try:
             with self._limit:
-                response = await session.request(method, url, timeout=timeout, **options)
-                try:
-                    content = await _read(response)
-                except BaseException:
-                    response.close()
-                    del response  # a dump of this frame would show its headers
-                    raise
+                response = session.request(method, url, timeout=timeout, **options)
+                answer = await self._receive(await response, shows_headers=shows_headers)
         except _ERRORS as exc:
-            raise self._failed(exc, method, url, begun) from exc
-        except _BrokenError as broken:
-            raise self._failed(broken.cause, method, url, begun) from broken.cause
+            if (refusal := _refusal(exc)) is not None:
+                return refusal
+            raise self._failed(exc, handled, method, url, begun) from exc
+        except BrokenError as broken:
+            broken.__traceback__ = None  # as below
+            raise self._failed(broken.cause, handled, method, url, begun) from broken.cause
+        except BaseException as exc:
+            exc.__traceback__ = None  # the variables of aiohttp's frames hold the token
+            raise
         self._may_be_stale = True
         if logger.isEnabledFor(logging.DEBUG):
-            self._log(method, url, begun, status_code=response.status)
-        status = response.status
-        received: Mapping[str, str] = response.headers
+            self._log(method, url, begun, status_code=answer.status)
+        return answer
+
+    async def _receive(self, response: aiohttp.ClientResponse, *, shows_headers: bool) -> Answer:
+        """Read an answer, and take the token out of it, since gateways print what they were sent."""
+        try:
+            # A middleware has read what came over a caller's session.
+            content = await (read(response) if self._has_own_session else response.read())
+        except BaseException:
+            response.close()
+            del response  # a dump of this frame would show its headers
+            raise
+        headers: Mapping[str, str] = response.headers
         if token := self._headers.get("Authorization"):
-            # Gateways print what they were sent.
             content = content.replace(token.encode(), MASK)
             if b"\\" in content:
                 content = mask_escaped(content, token)
-            if shows_headers or status >= FIRST_ERROR:
-                received = mask_headers(received, token)
+            if shows_headers or response.status >= FIRST_ERROR:
+                headers = mask_headers(headers, token)
         if len(content) > MAX_BODY:
             content = content[:_BEGINNING]
-        return Answer(status, received, content)
+        # aiohttp has put the connection back into its pool, and only here still knows which it was.
+        return Answer(response.status, headers, content, getattr(response, "_protocol", None))
 
-    def _options_for(self, method: str, body: bytes | None) -> dict[str, Any]:
-        options = self._options.copy()
-        if body is not None:
-            # An explicit type, since aiohttp would guess octet-stream for bytes.
-            options["headers"] = {**options.get("headers", {}), "Content-Type": "application/json"}
-            options["data"] = body if len(body) < _LARGE else io.BytesIO(body)
-        is_safe = method == "POST" or (method == "GET" and self._may_be_stale)
-        if not is_safe:
-            # What is given for one request takes the place of the session's own.
-            own = getattr(self._session, "_middlewares", ())
-            options["middlewares"] = (*options.get("middlewares", own), _send_once)
-        return options
-
-    def _failed(self, exc: BaseException, method: str, url: URL, begun: float) -> StreamTransportException:
-        mask_error(exc, self._headers.get("Authorization"))
+    def _failed(
+        self, exc: BaseException, handled: BaseException | None, method: str, url: URL, begun: float
+    ) -> StreamTransportException:
+        mask_error(exc, self._headers.get("Authorization"), handled)
         self._may_be_stale = False
         error = _transport_error(exc)
         self._log(method, url, begun, error_type=error.error_type)
@@ -286,20 +283,11 @@ async def _lifetime(
     An event loop closes its generators before it ends, and when they are collected: so a session
     that nobody closed is closed in time, and on its own loop.
     """
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
-    if connections.trust_env:
-        headers, authorize = _split(headers)
-        middlewares = (authorize,)
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=connections.max_connections,
-            keepalive_timeout=_KEEP_ALIVE,
-            ssl=True if connections.ssl_context is None else connections.ssl_context,
-        ),
-        headers=headers,
-        cookie_jar=aiohttp.DummyCookieJar(),
+    session = open_session(
+        headers,
+        connections=connections.max_connections,
         trust_env=connections.trust_env,
-        middlewares=middlewares,
+        ssl_context=connections.ssl_context,
     )
     try:
         yield session
@@ -309,55 +297,11 @@ async def _lifetime(
         await session.close()
 
 
-def _split(headers: Mapping[str, str]) -> tuple[Mapping[str, str], aiohttp.ClientMiddlewareType]:
-    """Part the token from the other headers: it is put into each request last.
-
-    aiohttp would refuse it beside a password, be that the session's or one in .netrc.
-    """
-
-    async def authorize(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.headers["Authorization"] = headers["Authorization"]
-        return await handler(request)
-
-    return {name: value for name, value in headers.items() if name != "Authorization"}, authorize
-
-
-class _BrokenError(Exception):
-    """Carries an error past aiohttp, which sends all but a POST again when a connection breaks."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
-        broken = _BrokenError(exc)
-    raise broken
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    stream = response.content
-    body: bytes | bytearray = await stream.readany()
-    if not stream.at_eof():
-        body = bytearray(body)
-        while not stream.at_eof() and len(body) <= MAX_BODY:
-            body += await stream.readany()
-    if not body:
-        # A session's middleware may have read it.
-        body = await response.read()
-    if len(body) > MAX_BODY:
-        if response.status < FIRST_ERROR:
-            del body, response  # or the error's traceback would hold them
-            raise StreamDecodeException(f"the body is larger than {MAX_BODY >> 20} MiB", path="$")
-        response.close()
-    return bytes(body)
+def _refusal(exc: BaseException) -> Answer | None:
+    """Return as an answer, as it is one over plain http, that a proxy refuses to connect, and for good."""
+    if not isinstance(exc, aiohttp.ClientHttpProxyError) or exc.status >= FIRST_SERVER_ERROR:
+        return None
+    return Answer(exc.status, exc.headers or {}, f"the proxy refuses: {exc.message}".encode())
 
 
 def _transport_error(exc: BaseException) -> StreamTransportException:

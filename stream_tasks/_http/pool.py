@@ -1,0 +1,141 @@
+"""Connections that carry only answers to what was asked on them."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from stream_tasks._secret import plain
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.http_parser import HttpParser
+    from aiohttp.tracing import Trace
+
+__all__ = ["Connector", "send_on_silent_connections"]
+
+_TURNS: Final = 3
+"""In so many turns an event loop has read what its sockets held before."""
+
+_MOST_TRIES: Final = 10
+"""So many connections of a caller's session are tried for one request."""
+
+
+class _SpokeFirstError(Exception):
+    """Raised in place of sending a request on a connection on which the server spoke first."""
+
+
+class Connector(aiohttp.TCPConnector):
+    """A pool that gives out no connection on which the server spoke while no request was out.
+
+    Such bytes would be taken for the answer to the next request: an answer of HTTP/1.1 does not say which
+    request it belongs to.
+
+    Args:
+        authorization: What each request has in its header of that name. It is added last: aiohttp would
+            refuse it beside a password from .netrc, and recorders of requests would keep it.
+        options: Further arguments of aiohttp's connector.
+    """
+
+    def __init__(self, authorization: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._authorization = authorization
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Take a connection from the pool, or make one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            is_new = _parser(connection.protocol) is None
+            if _is_silent(connection) or await _is_silent_but_for_tls(connection):
+                req.headers["Authorization"] = plain(self._authorization)
+                return connection
+            connection.close()
+            if is_new:
+                raise aiohttp.ClientConnectionError("the server spoke or left before it was asked")
+
+
+async def send_on_silent_connections(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Do for one request what `Connector` does: a middleware for sessions that have another connector."""
+    send = request.send
+
+    async def send_if_silent(conn: Connection) -> aiohttp.ClientResponse:
+        if _is_silent(conn) or await _is_silent_but_for_tls(conn):
+            return await send(conn)
+        raise _SpokeFirstError
+
+    request.send = send_if_silent  # type: ignore[method-assign]
+    for _ in range(_MOST_TRIES):
+        try:
+            return await handler(request)
+        except _SpokeFirstError:
+            await _let_the_loop_read()  # then those that have ended leave the pool, as this one did
+    raise aiohttp.ClientConnectionError("the server speaks or leaves before it is asked")
+
+
+def _is_silent(connection: Connection) -> bool:
+    """Whether nothing came for which nobody asked, also not into the socket, nor the connection's end."""
+    protocol, transport = connection.protocol, connection.transport
+    return (
+        protocol is not None
+        and transport is not None
+        and not _holds_bytes(protocol)
+        and not _is_readable(transport)
+    )
+
+
+async def _is_silent_but_for_tls(connection: Connection) -> bool:
+    """Whether what is in the socket is of TLS alone, such as the tickets that follow a handshake."""
+    transport = connection.transport
+    if transport is None or transport.get_extra_info("sslcontext") is None:
+        return False
+    try:
+        await _let_the_loop_read()
+    except BaseException:
+        connection.close()
+        raise
+    return not connection.closed and _is_silent(connection)
+
+
+async def _let_the_loop_read() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    """Whether the socket holds bytes that the loop has not read yet, or has ended."""
+    socket = transport.get_extra_info("socket")
+    if socket is None:
+        return False
+    if sys.platform == "win32":  # pragma: no cover - it has no poll
+        return bool(select.select([socket], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _holds_bytes(protocol: ResponseHandler) -> bool:
+    """Whether the loop has read bytes that belong to no answer, also when they are a part of a head only."""
+    if protocol.should_close:
+        return True
+    parser = _parser(protocol)
+    if parser is None:
+        return False
+    try:
+        # aiohttp's parser in Python keeps the lines of a head that it cannot make sense of.
+        return parser.feed_eof() is not None or bool(getattr(parser, "_lines", ()))
+    except Exception:  # noqa: BLE001 - what it has read is no head
+        return True
+
+
+def _parser(protocol: ResponseHandler | None) -> HttpParser[Any] | None:
+    """Return what reads the answers on a connection, None before the first request."""
+    return getattr(protocol, "_parser", None)
