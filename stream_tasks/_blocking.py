@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import queue
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_items, check_tasks, settings_of
 from stream_tasks._batches import batched_operation
 from stream_tasks._client import AsyncStream
+from stream_tasks._green import new_queue
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._secret import concealed, hidden
@@ -39,7 +40,7 @@ OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
 Starting = Callable[..., StartedTask[V]]
 
-Calls = SimpleQueue[Any]
+Calls = queue.SimpleQueue[Any]
 
 _END = object()
 
@@ -212,7 +213,7 @@ class Stream:
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
         """
-        calls: Calls = SimpleQueue()
+        calls: Calls = new_queue()
         told = self._loop.in_caller(on_update, calls)
         wait = functools.partial(
             self._client.wait_for_task, task, poll_interval, timeout,
@@ -292,7 +293,7 @@ class Stream:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
         """
-        calls: Calls = SimpleQueue()
+        calls: Calls = new_queue()
         ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
         given = list(check_tasks(tasks))  # here, since a generator may call the client
         wait = functools.partial(
@@ -337,7 +338,7 @@ class Stream:
             TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
             ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
         """
-        calls: Calls = SimpleQueue()
+        calls: Calls = new_queue()
         rest = iter(check_tasks(tasks))
         pull = self._loop.pull_in_caller(lambda: next(rest, _END), calls)
 
@@ -391,7 +392,7 @@ class Stream:
         """
         name = batched_operation(self, operation)
         check_items("items", items, Iterable)
-        calls: Calls = SimpleQueue()
+        calls: Calls = new_queue()
         rest = iter(items)
         batch: list[I] = []
 

@@ -9,14 +9,15 @@ import contextvars
 import functools
 import math
 import os
+import queue
 import selectors
 import sys
 import threading
 import weakref
 from concurrent.futures import thread as pools
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, TypeVarTuple, cast
 
+from stream_tasks import _green
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class _Loop(asyncio.SelectorEventLoop):
         # In debug mode asyncio complains of slow callbacks, of which the user of this loop has none.
         self.slow_callback_duration = math.inf
 
+    def share_thread(self) -> _green.Turns:
+        """Let other loops of this thread, which is a greenlet, have their turns."""
+        turns = _green.Turns(self._files.select)
+        self._files.select = turns.select  # type: ignore[method-assign]
+        return turns
+
     def leave(self) -> None:
         """Point all its files at nothing: whatever is collected here then reaches no socket of the parent."""
         self._is_left = True
@@ -102,7 +109,7 @@ class _Loop(asyncio.SelectorEventLoop):
 class _Call(Generic[T]):
     """A coroutine that a thread waits for; what is a method here happens on the loop."""
 
-    def __init__(self, function: Callable[[], Awaitable[T]], events: SimpleQueue[Any]) -> None:
+    def __init__(self, function: Callable[[], Awaitable[T]], events: queue.SimpleQueue[Any]) -> None:
         self._function = function
         self._context = contextvars.copy_context()
         self.events = events
@@ -142,10 +149,11 @@ class LoopThread:
         self._lock = threading.RLock()  # a signal handler may close what its thread is about to call
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._place = _green.Place()
         self.is_closed = self._is_exiting = _is_ending
         _all.add(self)
 
-    def run(self, function: Callable[[], Awaitable[T]], calls: SimpleQueue[Any] | None = None) -> T:
+    def run(self, function: Callable[[], Awaitable[T]], calls: queue.SimpleQueue[Any] | None = None) -> T:
         """Run a coroutine to its end.
 
         Args:
@@ -157,7 +165,7 @@ class LoopThread:
             SystemExit: The interpreter is ending, or the event loop whose pool this thread belongs to:
                 the thread ends with it, and prints nothing.
         """
-        call = _Call(function, SimpleQueue() if calls is None else calls)
+        call = _Call(function, _green.new_queue() if calls is None else calls)
         try:
             self._offer(call)
             self._attend(call)
@@ -167,7 +175,7 @@ class LoopThread:
             raise
         return self._result(cast("asyncio.Task[T]", call.task))
 
-    def in_caller(self, function: Any, calls: SimpleQueue[Any]) -> Any:
+    def in_caller(self, function: Any, calls: queue.SimpleQueue[Any]) -> Any:
         """Make a coroutine function that calls `function` in the thread that called `run`.
 
         What cannot be called stays what it is: None, or something that the client will refuse.
@@ -191,7 +199,9 @@ class LoopThread:
 
         return call
 
-    def pull_in_caller(self, pull: Callable[[], T], calls: SimpleQueue[Any]) -> Callable[[], Awaitable[T]]:
+    def pull_in_caller(
+        self, pull: Callable[[], T], calls: queue.SimpleQueue[Any]
+    ) -> Callable[[], Awaitable[T]]:
         """Make a coroutine function that pulls from a caller's iterable, as `in_caller` does.
 
         What that raises comes out of the coroutine, in its turn with what else happens there; an
@@ -256,6 +266,8 @@ class LoopThread:
         with self._lock:
             if self.is_closed:
                 raise self._closed()
+            if self._loop is not None:
+                self._place.check()
             call.loop = self._loop or self._begin()
             call.loop.call_soon_threadsafe(call.start)
 
@@ -265,7 +277,7 @@ class LoopThread:
         while True:
             try:
                 event = call.events.get(timeout=glance)
-            except Empty:
+            except queue.Empty:
                 if _is_abandoned():
                     raise SystemExit("the event loop in whose pool this call waited is ending") from None
                 continue
@@ -279,16 +291,18 @@ class LoopThread:
         """Start the loop's thread; an interrupt leaves all of it, or nothing."""
         if _is_child:
             _watch_main_thread()
-        made: SimpleQueue[asyncio.AbstractEventLoop | Exception] = SimpleQueue()
-        is_wanted: SimpleQueue[bool] = SimpleQueue()
-        thread = threading.Thread(target=_serve, args=(made, is_wanted), name="stream_tasks", daemon=True)
+        made: queue.SimpleQueue[asyncio.AbstractEventLoop | Exception] = _green.new_queue()
+        is_wanted: queue.SimpleQueue[bool] = _green.new_queue()
+        place = _green.Place()
+        serve = functools.partial(_serve, made, is_wanted, is_green=place.is_green)
+        thread = threading.Thread(target=serve, name="stream_tasks", daemon=True)
         loop: asyncio.AbstractEventLoop | Exception | None = None
         try:
             thread.start()
             loop = made.get()
             if isinstance(loop, Exception):
                 raise loop  # noqa: TRY301 - what has begun is undone alike
-            self._loop, self._thread = loop, thread
+            self._loop, self._thread, self._place = loop, thread, place
             is_wanted.put(True)
         except BaseException:
             self._loop = self._thread = None
@@ -321,7 +335,7 @@ class LoopThread:
         """Return what a call to a closed client raises."""
         if self._is_exiting and threading.current_thread() is not threading.main_thread():
             # Threads print nothing of it, and those that try again after any error end with it.
-            return SystemExit()
+            return _green.farewell()
         return RuntimeError("this client is closed")
 
     def exit(self, *_: object) -> None:
@@ -363,27 +377,42 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _serve(made: SimpleQueue[asyncio.AbstractEventLoop | Exception], is_wanted: SimpleQueue[bool]) -> None:
+def _serve(
+    made: queue.SimpleQueue[asyncio.AbstractEventLoop | Exception],
+    is_wanted: queue.SimpleQueue[bool],
+    *,
+    is_green: bool,
+) -> None:
     # Made in this thread, where no interrupt can leave half a loop.
     try:
-        loop = new_loop()
+        loop, turns = _shared_loop() if is_green else (new_loop(), contextlib.nullcontext())
     except Exception as exc:  # noqa: BLE001 - it is raised where the loop is wanted
         made.put(exc)
         return
     made.put(loop)
-    asyncio.set_event_loop(loop)
     try:
-        if not is_wanted.get():
-            return
-        loop.run_forever()
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        if pending:
-            loop.run_until_complete(asyncio.wait(pending))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        if is_wanted.get():
+            with turns:
+                _run(loop)
     finally:
         loop.close()
+
+
+def _shared_loop() -> tuple[asyncio.AbstractEventLoop, contextlib.AbstractContextManager[None]]:
+    """Make a loop for a greenlet; uvloop's would let no other greenlet run."""
+    loop = _Loop()
+    return loop, loop.share_thread()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and then what is left on it to its end."""
+    loop.run_forever()
+    pending = asyncio.all_tasks(loop)
+    for task in pending:
+        task.cancel()
+    if pending:
+        loop.run_until_complete(asyncio.wait(pending))
+    loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def _is_of_a_pool() -> bool:
