@@ -28,6 +28,7 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     Task,
     TaskOutcome,
+    _green,
     _loop_thread,
 )
 from stream_tasks._loop_thread import LoopThread
@@ -864,7 +865,7 @@ def test_an_interrupt_as_the_loop_begins_to_run(monkeypatch: pytest.MonkeyPatch)
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(_loop_thread._green, "new_queue", Interrupted)
+        patched.setattr(_green, "new_queue", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             runner.run(lambda: asyncio.sleep(0))
     until(lambda: not any(thread.name == "stream_tasks" for thread in threading.enumerate()))
