@@ -567,8 +567,8 @@ async def test_some_work_is_done_at_once(server: FakeStream, client: Client) -> 
         ("/users/delete", {"user_ids": [["u"]]}, "user_ids"),
         ("/export/users", {"user_ids": ["u"] * 26}, "user_ids"),
         ("/moderation/bulk_image_moderation", {"csv_file": None}, "csv_file"),
-        ("/chat/channels/batch", {"operation": "explode", "filter": {}}, "operation"),
-        ("/chat/channels/batch", {"filter": {}}, "operation"),
+        ("/chat/channels/batch", {"operation": "explode", "filter": {"type": "x"}}, "operation"),
+        ("/chat/channels/batch", {"filter": {"type": "x"}}, "operation"),
     ],
 )
 async def test_bad_input_is_refused(client: Client, path: str, body: Any, field: str) -> None:
@@ -576,6 +576,193 @@ async def test_bad_input_is_refused(client: Client, path: str, body: Any, field:
     status, answer = await client.start(path, body, "PUT" if "batch" in path else "POST")
     assert (status, answer["code"], [*answer["exception_fields"]]) == (400, 4, [field])
     assert field in answer["message"]
+
+
+BATCH: dict[str, Any] = {"operation": "hide", "filter": {"type": "messaging"}}
+LONG = "x" * 65
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        pytest.param(
+            "/users/delete",
+            {"user_ids": ["u"], "user": "hard", "messages": "hard"},
+            None,
+            id="half a hard delete",
+        ),
+        pytest.param(
+            "/users/delete",
+            {"user_ids": ["u"], "user": "erase"},
+            "user must be one of [soft pruning hard]",
+            id="an unknown mode",
+        ),
+        pytest.param(
+            "/users/delete",
+            {"user_ids": ["u"], "calls": ["hard"]},
+            "calls must be a string",
+            id="a list as mode",
+        ),
+        pytest.param(
+            "/users/delete",
+            {"user_ids": ["u"], "files": "yes"},
+            "files must be a boolean",
+            id="a word as flag",
+        ),
+        pytest.param(
+            "/users/delete", {"user_ids": [""]}, "each of user_ids must not be empty", id="an empty id"
+        ),
+        pytest.param("/users/delete", {"user_ids": "u"}, "user_ids must be an array", id="a text as list"),
+        pytest.param(
+            "/users/deactivate",
+            {"user_ids": ["u"], "created_by_id": 5},
+            "created_by_id must be a string",
+            id="a number as id",
+        ),
+        pytest.param(
+            "/chat/channels/delete",
+            {"cids": ["a:b"], "hard_delete": 1},
+            "hard_delete must be a boolean",
+            id="a number as flag",
+        ),
+        pytest.param(
+            "/chat/channels/delete",
+            {"cids": [f"messaging:{LONG}"]},
+            "cids must not hold an id of more than 64 characters",
+            id="a long channel id",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"members": [{"user_id": "u"}] * 101},
+            "members must hold 1 to 100 items, not 101",
+            id="101 members",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"members": ["u"]},
+            "each of members must be an object with a user_id",
+            id="an id as member",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"filter": ["a:b"]},
+            "filter must be an object",
+            id="a list as filter",
+        ),
+        pytest.param(
+            "/chat/channels/batch", BATCH | {"filter": {}}, "filter must not be empty", id="a filter for all"
+        ),
+        pytest.param(
+            "/chat/export_channels",
+            {"channels": [{"cid": "a:b"}], "format": "xml"},
+            "format must be one of [json csv]",
+            id="another format",
+        ),
+        pytest.param(
+            "/chat/export_channels",
+            {"channels": [{"cid": "a:b"}], "format": "csv"},
+            "version must be v2 for the format csv",
+            id="csv of the first version",
+        ),
+        pytest.param(
+            "/chat/export_channels",
+            {"channels": [5]},
+            "each of channels must be a mapping",
+            id="numbers as channels",
+        ),
+        pytest.param(
+            "/chat/export_channels",
+            {"channels": [{"type": "messaging", "id": LONG}]},
+            "channels must not hold an id of more than 64",
+            id="a long id to export",
+        ),
+        pytest.param(
+            "/chat/export_channels",
+            {"channels": [{"cid": "a:b", "messages_since": "yesterday"}]},
+            "channels must hold times in RFC 3339",
+            id="a word as time",
+        ),
+        pytest.param(
+            "/blocklists/b/import",
+            {"items": ["a"], "chunk_size": 0},
+            "chunk_size must be 1 or more",
+            id="no chunks",
+        ),
+        pytest.param(
+            "/blocklists/b/import",
+            {"items": ["a"], "chunk_size": True},
+            "chunk_size must be an integer",
+            id="a yes for a number",
+        ),
+        pytest.param(
+            f"/video/call/default/{LONG}/delete", {}, "call_id must not hold an id of", id="a long call id"
+        ),
+        pytest.param(
+            "/imports", {"path": "a.json", "mode": "replace"}, "mode must be one of [insert", id="a mode"
+        ),
+        pytest.param("/imports", {"mode": "insert"}, "path is a required field", id="an import of nothing"),
+        pytest.param(
+            "/imports/v2",
+            {"product": "video", "settings": {"path": "a"}},
+            "product must be one of",
+            id="a product",
+        ),
+        pytest.param(
+            "/imports/v2",
+            {"product": "chat", "settings": {"mode": "replace"}},
+            "settings must have one of [insert upsert] for its mode",
+            id="a mode of version 2",
+        ),
+        pytest.param(
+            "/imports/v2", {"product": "chat", "settings": []}, "settings must be an object", id="settings"
+        ),
+    ],
+)
+async def test_what_stream_refuses_is_refused(
+    server: FakeStream, client: Client, path: str, body: Any, message: str | None
+) -> None:
+    """A request that Stream would not take is a 400 that names the field, and starts nothing."""
+    status, answer = await client.start(path, body, "PUT" if "batch" in path else "POST")
+    assert (status, answer["code"], answer["StatusCode"]) == (400, 4, 400)
+    [(field, told)] = answer["exception_fields"].items()
+    assert field in told
+    assert message is None or told.startswith(message)
+    assert server.started() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/users/delete", {"user_ids": ["u"], "user": "hard", "messages": "hard", "conversations": "hard"}),
+        ("/users/delete", {"user_ids": ["u"], "user": None, "what_is_new": 5}),
+        ("/chat/channels/batch", BATCH | {"members": [{"user_id": "u", "channel_role": "admin"}] * 100}),
+        ("/chat/export_channels", {"channels": [{"cid": "a:b"}], "format": "csv", "version": "v2"}),
+        ("/chat/export_channels", {"channels": [{"cid": "a:b", "messages_since": "2024-01-02T03:04:05.6Z"}]}),
+        ("/chat/channels/delete", {"cids": [f"{'t' * 64}:{'i' * 64}"], "hard_delete": True}),
+        ("/blocklists/b/import", {"items": ["a"], "chunk_size": 1}),
+    ],
+    ids=[
+        "a hard delete",
+        "null and news",
+        "100 members",
+        "csv of version 2",
+        "a time",
+        "ids of 64",
+        "a chunk",
+    ],
+)
+async def test_what_stream_takes_is_taken(client: Client, path: str, body: Any) -> None:
+    """The limits themselves are within, and keys that the server does not know are passed over."""
+    status, answer = await client.start(path, body, "PUT" if "batch" in path else "POST")
+    assert (status, "task_id" in answer) == (201, True), answer
+
+
+async def test_flags_in_the_query_are_checked(client: Client) -> None:
+    """A query's flag is true or false."""
+    for value, expected in (("true", 200), ("false", 200), ("yes", 400)):
+        query = f"&hard_delete={value}"
+        status, _ = await client.start(OPERATIONS[9][1], None, "DELETE", query=query)
+        assert status == expected
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """What the test kit demands of code under test, and how pytest finds it."""
 
 import asyncio
+import base64
+import gzip
 import inspect
+import json
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +26,7 @@ from stream_tasks import (
     webhooks,
 )
 from stream_tasks.testing import FakeStream, Fault, TaskFailure, VirtualClock
+from stream_tasks.testing._kinds import TASK
 
 
 def test_fixtures_belong_together(
@@ -462,6 +467,12 @@ def test_functions_must_return_results(
 # What tests give
 
 
+def an_export(server: FakeStream) -> str:
+    """Put the task of an export on a server that never started."""
+    script = TASK.script()
+    return server._tasks.begin(script, "x", origin="export_users").task_id
+
+
 MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
     (
         "one status as text",
@@ -560,6 +571,33 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         "each of items must be a text",
     ),
     ("a file of text", lambda server: server.add_file("x", cast("bytes", "text")), "content must be bytes"),
+    ("a word as state", lambda s: s.add_import_v2(final=cast("int", "done")), "final must be a whole number"),
+    (
+        "a text as states",
+        lambda s: s.add_import_v2(statuses=cast("Any", ["a"])),
+        "each of statuses must be a wh",
+    ),
+    (
+        "a state below zero",
+        lambda s: s.add_import_v2(statuses=[-1]),
+        "each of statuses must be a whole number, 0",
+    ),
+    (
+        "a number as state",
+        lambda s: s.add_import(final=cast("str", 5)),
+        "final must be a text or None, not 5",
+    ),
+    ("no file", lambda s: s.add_import(path=cast("str", None)), "path must be a text, not None"),
+    ("half a byte", lambda s: s.add_import(size=cast("int", 0.5)), "size must be a whole number, 0 or more"),
+    ("settings in a list", lambda s: s.add_import_v2(settings=cast("Any", [])), "settings must be a mapping"),
+    ("no JSON", lambda s: s.add_import_v2(settings={"a": object()}), "settings must be what JSON can hold"),
+    ("no product", lambda s: s.add_import_v2(product=cast("str", 5)), "product must be a text, not 5"),
+    ("no import", lambda s: s.add_import(cast("str", 5)), "import_id must be a task id .str. or a StartedT"),
+    (
+        "a word of version 2",
+        lambda s: s.script_operation("create_import_v2_task", final="x"),
+        "final must be a wh",
+    ),
     (
         "a try before the first",
         lambda server: server.webhook("x", attempt=0),
@@ -600,6 +638,22 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         lambda server: server.assert_never_faster_than(cast("float", "1")),
         "seconds must be a number",
     ),
+    (
+        "a yes for custom",
+        lambda s: s.webhook(an_export(s), custom=cast("Any", True)),
+        "custom must be a mapping",
+    ),
+    (
+        "no JSON in custom",
+        lambda s: s.webhook(an_export(s), custom={"a": object()}),
+        "custom must be what JSON",
+    ),
+    (
+        "times of day",
+        lambda s: s.sqs_message(an_export(s), timestamps=cast("Any", "iso")),
+        "timestamps must be one of rfc3339, nanoseconds, not 'iso'",
+    ),
+    ("a bit", lambda s: s.sns_message("x", compressed=cast("bool", 1)), "compressed must be True or False"),
     ("nobody's end", lambda server: server.finish("nobody"), "no task has the id 'nobody'"),
     ("nobody's oblivion", lambda server: server.forget("nobody"), "no task has the id 'nobody'"),
     (
@@ -788,3 +842,200 @@ def test_the_kit_is_documented(name: str) -> None:
             assert [each for each in given if each != "self" and f"{each}: " not in (words or "")] == [], (
                 attribute
             )
+
+
+# Other work that is polled
+
+
+def look(client: Stream, path: str) -> dict[str, Any]:
+    """Return the answer to a GET."""
+    return client.request("GET", path).data
+
+
+def test_imports_move_like_tasks(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """An import goes through its states by poll, and tells when it was what."""
+    import_id = fake_stream.add_import(mode="insert", path="a.json", size=5)
+    seen = []
+    for _ in range(4):
+        seen.append(look(stream_client, f"/imports/{import_id}")["import_task"])
+        virtual_clock.advance(10)
+    assert [each["state"] for each in seen] == ["uploaded", "analyzing", "completed", "completed"]
+    assert (seen[0]["id"], seen[0]["mode"], seen[0]["path"], seen[0]["size"]) == (
+        import_id,
+        "insert",
+        "a.json",
+        5,
+    )
+    steps = [(each["prev_state"], each["next_state"]) for each in seen[3]["history"]]
+    assert steps == [("uploaded", "analyzing"), ("analyzing", "completed")]
+    changes = [each["created_at"] - seen[0]["created_at"] for each in seen[3]["history"]]
+    assert changes == pytest.approx([10e9, 20e9], abs=999)
+    assert seen[3]["updated_at"] == seen[3]["history"][-1]["created_at"]
+    fake_stream.assert_polled(import_id, 4)
+    fake_stream.assert_all_waited()
+
+
+def test_imports_move_with_time(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """States that nobody saw are in the history, too."""
+    import_id = fake_stream.add_import(statuses=["uploaded", "analyzing", "waiting"], after=30, final="odd")
+    assert look(stream_client, f"/imports/{import_id}")["import_task"]["history"] == []
+    virtual_clock.advance(40)
+    shown = look(stream_client, f"/imports/{import_id}")["import_task"]
+    assert [each["next_state"] for each in shown["history"]] == ["analyzing", "waiting", "odd"]
+    changes = [each["created_at"] - shown["created_at"] for each in shown["history"]]
+    assert changes == pytest.approx([10e9, 20e9, 30e9], abs=999)
+    fake_stream.assert_all_waited()
+
+
+def test_imports_of_version_2_have_numbers(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """Their fields stand at the top, and the result comes with the last state."""
+    import_id = fake_stream.add_import_v2(statuses=[0], final=9, result={"users": 5}, product="feeds")
+    first, last = (look(stream_client, f"/imports/v2/{import_id}") for _ in range(2))
+    assert (first["state"], first["product"], "result" in first) == (0, "feeds", False)
+    assert (last["state"], last["result"], last["id"]) == (9, {"users": 5}, import_id)
+    fake_stream.assert_all_waited()
+    with pytest.raises(AssertionError, match=r": 200 0\n.*: 200 9$"):
+        fake_stream.assert_polled(import_id, 1)
+
+
+def test_imports_can_be_started(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A request makes an import, which a script or the test ends."""
+    fake_stream.script_operation("create_import", statuses=["uploaded"], final="analyze_failed")
+    made = stream_client.request("POST", "/imports", json={"path": "a.json", "mode": "upsert"})
+    first = made.data["import_task"]
+    assert (made.status_code, first["state"], first["mode"], first["path"]) == (
+        201,
+        "uploaded",
+        "upsert",
+        "a.json",
+    )
+    states = [look(stream_client, f"/imports/{first['id']}")["import_task"]["state"] for _ in range(2)]
+    assert states == ["uploaded", "analyze_failed"]
+    settings = {"mode": "insert", "path": "b.json"}
+    made = stream_client.request("POST", "/imports/v2", json={"product": "chat", "settings": settings})
+    assert (made.status_code, made.data["state"], made.data["settings"]) == (201, 1, settings)
+    fake_stream.finish(made.data["id"], result={"users": 5})
+    shown = look(stream_client, f"/imports/v2/{made.data['id']}")
+    assert (shown["state"], shown["result"]) == (3, {"users": 5})
+    assert fake_stream.started("create_import_v2_task") == [made.data["id"]]
+    fake_stream.forget(first["id"])
+    with pytest.raises(StreamApiException, match=f"Can't find import with id {first['id']}"):
+        look(stream_client, f"/imports/{first['id']}")
+
+
+def test_campaigns_begin_when_they_are_started(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """A start begins a campaign's script anew; there is none for a campaign that nobody has put there."""
+    campaign_id = fake_stream.add_campaign(after=60)
+    virtual_clock.advance(50)
+    assert look(stream_client, f"/chat/campaigns/{campaign_id}")["campaign"]["status"] == "in_progress"
+    started = stream_client.request("POST", f"/chat/campaigns/{campaign_id}/start", json={})
+    assert started.data["campaign"]["status"] == "scheduled"
+    virtual_clock.advance(50)
+    assert look(stream_client, f"/chat/campaigns/{campaign_id}")["campaign"]["status"] == "in_progress"
+    virtual_clock.advance(50)
+    campaign = look(stream_client, f"/chat/campaigns/{campaign_id}")["campaign"]
+    assert (campaign["status"], campaign["stats"]["progress"]) == ("completed", 1)
+    fake_stream.assert_all_waited()
+    with pytest.raises(StreamApiException, match="Can't find campaign with id nobody"):
+        stream_client.request("POST", "/chat/campaigns/nobody/start", json={})
+
+
+def test_policy_test_runs_have_a_task(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A run and its task end together, whichever is polled, and each only where it is."""
+    started = stream_client.request("POST", "/moderation/policy_tests/sets/s1/runs")
+    run = started.data["run"]
+    assert (started.status_code, run["status"], run["set_id"]) == (201, "pending", "s1")
+    assert run["id"] != run["task_id"]
+    stream_client.wait_for_task(run["task_id"], 0.05)
+    shown = look(stream_client, f"/moderation/policy_tests/runs/{run['id']}")["run"]
+    assert (shown["status"], "completed_at" in shown, "error_message" in shown) == ("completed", True, False)
+    for path in (f"/tasks/{run['id']}", f"/moderation/policy_tests/runs/{run['task_id']}"):
+        with pytest.raises(StreamApiException, match="Can't find"):
+            look(stream_client, path)
+    failing = fake_stream.add_policy_test_run(statuses=(), error=TaskFailure("Oops", "it broke"))
+    shown = look(stream_client, f"/moderation/policy_tests/runs/{failing}")["run"]
+    assert (shown["status"], shown["error_message"]) == ("failed", "it broke")
+    fake_stream.assert_all_waited()
+    assert repr(fake_stream).endswith(" 2 tasks, 8 requests>")
+
+
+def test_faults_meet_other_polls(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A fault can be for one import, and a rule for its endpoint."""
+    import_id = fake_stream.add_import()
+    fake_stream.inject(Fault.status(400), task_id=import_id)
+    with pytest.raises(StreamApiException):
+        look(stream_client, f"/imports/{import_id}")
+    fake_stream.limit("GetImport", 1)
+    look(stream_client, f"/imports/{import_id}")
+    with pytest.raises(StreamApiException, match="too many requests to GetImport"):
+        look(stream_client, f"/imports/{import_id}")
+
+
+def test_moderation_may_be_done_at_once(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A bulk check always makes a task, and its file is told by webhook."""
+    started = stream_client.bulk_image_moderation("https://example.com/images.csv")
+    body, headers = fake_stream.webhook(started)
+    event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)
+    assert event.type == "export.bulk_image_moderation.success"
+    assert event.url is not None
+    assert event.url.startswith(fake_stream.url)
+    assert stream_client.wait_for_task(started, 0.05) == {}
+
+
+# What webhooks and queues carry
+
+
+def test_webhooks_carry_what_is_scripted(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
+) -> None:
+    """Times are texts or numbers, custom goes with them, and a compressed body is signed as the plain one."""
+    started = stream_client.export_users(["jane"])
+    stream_client.wait_for_task(started)
+    virtual_clock.advance(100)
+    plain, headers = fake_stream.webhook(started, custom={"a": 1})
+    packed, packed_headers = fake_stream.webhook(started, custom={"a": 1}, compressed=True, attempt=2)
+    assert gzip.decompress(packed) == plain
+    assert packed_headers["X-Signature"] == headers["X-Signature"]
+    assert packed_headers["Content-Encoding"] == "gzip"
+    event = webhooks.parse(packed, packed_headers["X-Signature"], fake_stream.api_secret)
+    assert event.extra["custom"] == {"a": 1}
+    numbers, _ = fake_stream.webhook(started, timestamps="nanoseconds")
+    task = stream_client.get_task(str(started.task_id)).data
+    for told in (json.loads(plain), json.loads(numbers)):
+        for name, moment in (("started_at", task.created_at), ("finished_at", task.updated_at)):
+            is_text = isinstance(told[name], str)
+            at = datetime.fromisoformat(told[name]).timestamp() if is_text else told[name] / 1e9
+            assert at == pytest.approx(moment.timestamp(), abs=0.001)
+    assert isinstance(json.loads(numbers)["created_at"], int)
+
+
+def test_batches_carry_custom_too(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """The event of a batch has its own times, of the kind that is asked for."""
+    batch = stream_client.update_channels_batch("hide", {"cid": ["a:1"]})
+    told = json.loads(fake_stream.webhook(batch, custom={"a": 1}, timestamps="nanoseconds")[0])
+    assert (told["custom"], told["success_channels_count"]) == ({"a": 1}, 1)
+    assert all(isinstance(told[name], int) for name in ("batch_created_at", "finished_at", "created_at"))
+
+
+def test_queues_carry_the_same(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """SQS holds the event as plain or compressed JSON, and SNS wraps that."""
+    started = stream_client.export_users(["jane"])
+    stream_client.wait_for_task(started, 0.05)
+    event = json.loads(fake_stream.webhook(started)[0])
+    plain = fake_stream.sqs_message(started, compressed=False)
+    packed = fake_stream.sqs_message(started)
+    assert json.loads(plain) == json.loads(gzip.decompress(base64.b64decode(packed, validate=True))) == event
+    for compressed, body in ((False, plain), (True, packed)):
+        notification = json.loads(fake_stream.sns_message(started, compressed=compressed))
+        assert notification["Type"] == "Notification"
+        message = notification["Message"]
+        assert len(message) == pytest.approx(len(body), abs=4)
+        assert json.loads(gzip.decompress(base64.b64decode(message)) if compressed else message) == event
+    with pytest.raises(ValueError, match="Stream sends no webhook for delete_users"):
+        fake_stream.sqs_message(stream_client.delete_users(["jane"]))

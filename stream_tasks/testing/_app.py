@@ -13,6 +13,7 @@ from stream_tasks.testing._answers import Answer, error_answer, file_answer, jso
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._checks import check_kind
 from stream_tasks.testing._clock import ServerTime
+from stream_tasks.testing._kinds import CAMPAIGN, POLICY_TEST_RUN, find_polled
 from stream_tasks.testing._operations import Operation, Start, find_operation
 from stream_tasks.testing._plans import OperationPlans
 from stream_tasks.testing._quota import Quotas
@@ -20,6 +21,7 @@ from stream_tasks.testing._tasks import Tasks
 
 if TYPE_CHECKING:
     from stream_tasks.testing._log import Request
+    from stream_tasks.testing._scripts import FakeTask, Kind
 
 __all__ = ["App"]
 
@@ -114,9 +116,9 @@ class App:
 
     def _route(self, request: Request) -> tuple[str, Callable[[], Answer]]:
         """Return the name of the endpoint that a request asks, and what answers there."""
-        task_id = request.task_id
-        if task_id is not None:
-            return "GetTask", lambda: self._show_task(task_id)
+        polled = find_polled(request.method, request.path)
+        if polled is not None:
+            return polled[0].endpoint, lambda: self._show(*polled)
         if (request.method, request.path) == ("GET", _RATE_LIMITS):
             return "GetRateLimits", lambda: self._show_rate_limits(request.query)
         found = find_operation(request.method, request.path)
@@ -124,11 +126,11 @@ class App:
             return found[0].endpoint, lambda: self._start_shallow(*found, request)
         return "unknown", lambda: error_answer(404, f"{request.method} {request.path} is not an endpoint")
 
-    def _show_task(self, task_id: str) -> Answer:
-        task = self.tasks.find(task_id)
-        body = None if task is None else task.body()
+    def _show(self, kind: Kind, task_id: str) -> Answer:
+        task = self.tasks.find(kind, task_id)
+        body = None if task is None else task.body(kind)
         if task is None or body is None:
-            return error_answer(404, f"Can't find task with id {task_id}")
+            return error_answer(404, f"Can't find {kind.name} with id {task_id}")
         return Answer(200, body, task=task)
 
     def _show_rate_limits(self, query: Mapping[str, str]) -> Answer:
@@ -147,15 +149,30 @@ class App:
         body = {} if request.json is None else request.json
         if request.has_bad_json or not isinstance(body, dict):
             return error_answer(400, "the body must be a JSON object")
-        wrong = operation.problems(body)
+        wrong = operation.refusals(body, names, request.query)
         if wrong:
             message = f"{operation.endpoint} failed with error: {'; '.join(wrong.values())}"
             return error_answer(400, message, fields=wrong)
         start = Start(body, names, self.plans.failing, self.time.unix(), self.add_file)
         at_once = operation.at_once(start)
-        if at_once is not None:
-            return json_answer(operation.success, {**operation.echo(start), **at_once})
-        task_id = str(uuid.uuid4())
-        script = self.plans.next_script(operation.name, lambda: operation.result(start))
-        self.tasks.begin(task_id, script, operation.name)
-        return json_answer(operation.success, {**operation.echo(start), "task_id": task_id})
+        if at_once is None:
+            task = self._begin(operation, start)
+            if task is None:
+                return error_answer(404, f"Can't find {operation.kind.name} with id {names['campaign_id']}")
+            at_once = operation.started(task)
+        return json_answer(operation.success, {**operation.echo(start), **at_once})
+
+    def _begin(self, operation: Operation, start: Start) -> FakeTask | None:
+        if operation.kind is CAMPAIGN:  # it is there before it is started
+            campaign = self.tasks.find(CAMPAIGN, start.names["campaign_id"])
+            if campaign is not None:
+                campaign.rewind()
+            return campaign
+        ids = [str(uuid.uuid4()) for _ in range(2 if operation.kind is POLICY_TEST_RUN else 1)]
+        return self.tasks.begin(
+            self.plans.next_script(operation, start),
+            *ids,
+            kind=operation.kind,
+            origin=operation.name,
+            details=operation.details(start),
+        )

@@ -131,7 +131,7 @@ def check_json(name: str, value: object) -> None:
         raise TypeError(f"{name} must be what JSON can hold: {exc}") from None
 
 
-def id_of(task: object) -> str:
+def id_of(task: object, name: str = "task_id") -> str:
     """Return the id of a task that is named by it, or by what its start returned.
 
     Raises:
@@ -143,5 +143,5 @@ def id_of(task: object) -> str:
             raise ValueError("task_id is None: the work was done at once, without a task")
         task = task.task_id
     if not isinstance(task, str):
-        raise TypeError(f"task_id must be a task id (str) or a StartedTask, not {type(task).__name__}")
+        raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
     return task

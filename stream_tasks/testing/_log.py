@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from attrs import define, evolve, field, frozen
 
 from stream_tasks.testing._checks import check_count, check_pause, id_of
 from stream_tasks.testing._faultplan import FaultPlan
+from stream_tasks.testing._kinds import find_polled
 from stream_tasks.testing._tasks import Tasks
 from stream_tasks.testing._texts import counted, listed, times_word
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Demands", "Request", "RequestLog", "read_request"]
 
-_TASKS: Final = "/api/v2/tasks/"
 _TOLERANCE: Final = 0.01  # seconds by which the travel times of two requests may differ
 
 
@@ -39,11 +38,11 @@ class Request:
         query: The decoded query; of a name that came twice, the last value.
         headers: The headers; names are looked up in any case.
         json: The parsed body, or None when there was none or it was not JSON.
-        task_id: The task asked for, decoded, when this is a ``GET /api/v2/tasks/{id}``.
+        task_id: The id of the task, or of the import, campaign or policy-test run, that this looks at.
         status: The HTTP status answered, or None while there is no answer and when the connection was cut.
         at: When it arrived, in seconds of the server's clock.
         has_bad_json: Whether there was a body that was not JSON.
-        task_status: What the task was that the answer showed, if it did.
+        task_status: The status that the answer showed, if it did.
     """
 
     method: str
@@ -55,16 +54,14 @@ class Request:
     status: int | None
     at: float
     has_bad_json: bool = field(default=False, repr=False)
-    task_status: str | None = None
+    task_status: str | int | None = None
 
 
 def read_request(request: web.BaseRequest, body: bytes, at: float) -> Request:
     """Return the log entry of a request that has no answer yet."""
     # aiohttp's own path is decoded, and could no longer tell an id with a slash from two segments.
     path = request.raw_path.partition("?")[0]
-    task_id = None
-    if request.method == "GET" and path.startswith(_TASKS) and "/" not in path[len(_TASKS) :]:
-        task_id = unquote(path[len(_TASKS) :]) or None
+    polled = find_polled(request.method, path)
     parsed, bad = None, False
     if body:
         try:
@@ -72,7 +69,7 @@ def read_request(request: web.BaseRequest, body: bytes, at: float) -> Request:
         except (ValueError, RecursionError):
             bad = True
     query = dict(request.query)
-    return Request(request.method, path, query, request.headers, parsed, task_id, None, at, bad)
+    return Request(request.method, path, query, request.headers, parsed, polled and polled[1], None, at, bad)
 
 
 def _refuse(constant: str) -> None:
@@ -120,13 +117,14 @@ class RequestLog:
 
     def line(self, poll: Request) -> str:
         """Return when a poll came, and what it got."""
-        answer = "no answer" if poll.status is None else f"{poll.status} {poll.task_status or ''}".rstrip()
+        shown = "" if poll.task_status is None else f" {poll.task_status}"
+        answer = "no answer" if poll.status is None else f"{poll.status}{shown}"
         return f"at {poll.at - self.requests[0].at:.3f} s: {answer}"
 
     def story(self, task: FakeTask) -> str:
         """Return what is known of a task in one line."""
         origin = f", started by {task.origin}" if task.origin else ""
-        polls = self.polls(task.task_id)[task.earlier :]
+        polls = [poll for poll in self.requests if poll.task_id in task.ids][task.earlier :]
         last = f", the last time {self.line(polls[-1])}" if polls else ""
         return f"{task.task_id!r}{origin}: {_polled(len(polls))}{last}"
 

@@ -1,20 +1,21 @@
-"""The operations that start tasks, as a table."""
+"""What the server does when a request starts work."""
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from itertools import zip_longest
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote
 
 from attrs import frozen
 
-from stream_tasks import _operations, _requests
-from stream_tasks.testing._scripts import Result
+from stream_tasks import _operations
+from stream_tasks._requests import Field
+from stream_tasks.testing import _kinds
+from stream_tasks.testing._kinds import match
+from stream_tasks.testing._refusals import problems
+from stream_tasks.testing._scripts import FakeTask, Kind, Result
 
 __all__ = ["OPERATIONS", "Operation", "Start", "check_operation", "find_operation", "rfc3339"]
 
-_TEXTS: Final = ("cids", "user_ids")  # the lists that hold nothing else
 _BUCKET: Final = "fake-exports"
 
 
@@ -51,71 +52,62 @@ def _not_at_once(_: Start) -> dict[str, Any] | None:
     return None
 
 
-def _no_echo(_: Start) -> dict[str, Any]:
+def _nothing(_: Start) -> dict[str, Any]:
     return {}
+
+
+def _no_rules() -> None:
+    """Take any values together."""
 
 
 @frozen
 class Operation:
-    """How the server does one operation.
+    """One operation.
 
     Attributes:
-        name: Its name, as in the client's methods; `stream_tasks._operations` describes its request.
-        result: Makes the documented result of the finished task from the request.
+        name: Its name, as in the client's methods.
+        method: The HTTP method.
+        path: The path after ``/api/v2``, with the names of fields in braces.
+        endpoint: What Stream's rate limits call it.
+        fields: The fields of its request.
+        rules: Raises a ValueError for values of the fields that do not go together.
+        success: The HTTP status of a good answer.
+        kind: What it starts.
+        result: Makes the documented result of the finished work from the request.
         at_once: Makes the answer's body when the work is done without a task; None when it needs one.
         echo: Makes what the answer to the start holds in any case.
+        details: Makes what answers to polls show of the work, besides.
     """
 
     name: str
+    method: str
+    path: str
+    endpoint: str
+    fields: Sequence[Field] = ()
+    rules: Callable[..., object] = _no_rules
+    success: int = 201
+    kind: Kind = _kinds.TASK
     result: Callable[[Start], Result] = _undocumented
     at_once: Callable[[Start], dict[str, Any] | None] = _not_at_once
-    echo: Callable[[Start], dict[str, Any]] = _no_echo
+    echo: Callable[[Start], dict[str, Any]] = _nothing
+    details: Callable[[Start], dict[str, Any]] = _nothing
 
-    @property
-    def described(self) -> _requests.Operation[Any]:
-        """Its request."""
-        return _operations.OPERATIONS[self.name]
+    def refusals(
+        self, body: Mapping[str, Any], names: Mapping[str, str], query: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return what is wrong with single fields of a request; {} when nothing is."""
+        flags = {"true": True, "false": False}
+        places = {
+            "path": names,
+            "query": {name: flags.get(value, value) for name, value in query.items()},
+            "body": body,
+        }
+        given = {field.name: places[field.place].get(field.name) for field in self.fields}
+        return problems(self.fields, self.rules, given)
 
-    @property
-    def fields(self) -> list[_requests.Field]:
-        """The fields of its body."""
-        return [field for field in self.described.fields if field.place == "body"]
-
-    @property
-    def endpoint(self) -> str:
-        """What Stream's rate limits call it."""
-        return self.described.quota
-
-    @property
-    def success(self) -> int:
-        """The HTTP status of a good answer."""
-        return self.described.status
-
-    def problems(self, body: Mapping[str, Any]) -> dict[str, str]:
-        """Return what is wrong with single fields of a body; {} when nothing is."""
-        wrong = {}
-        for field in self.fields:
-            value = body.get(field.name)
-            if value is None:
-                if field.is_required:
-                    wrong[field.name] = f"{field.name} is a required field"
-            elif field.words and value not in field.words:
-                wrong[field.name] = f"{field.name} must be one of [{' '.join(field.words)}]"
-            elif field.name == self.described.items and (fault := _list_fault(field, value)):
-                wrong[field.name] = f"{field.name} must {fault}"
-        return wrong
-
-
-def _list_fault(field: _requests.Field, items: object) -> str | None:
-    if not isinstance(items, list):
-        return "be a list"
-    if not items:
-        return "contain at least 1 item"
-    if field.most is not None and len(items) > field.most:
-        return f"contain at most {field.most} items"
-    if field.name in _TEXTS and not all(isinstance(item, str) for item in items):
-        return "contain texts only"
-    return None
+    def started(self, task: FakeTask) -> dict[str, Any]:
+        """Return what the answer to a start says of the work."""
+        return {"task_id": task.task_id} if self.kind is _kinds.TASK else self.kind.show(task)
 
 
 def _per_item(name: str) -> Callable[[Start], dict[str, Any]]:
@@ -197,47 +189,116 @@ def rfc3339(now: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(fraction * 1e9):09}Z"
 
 
-_ANSWERS: Final = (
-    Operation("delete_channels", result=_per_item("cids"), at_once=_channels_deleted_at_once),
-    Operation("export_channels", result=_channels_exported),
-    Operation("update_channels_batch", result=_channels_updated),
-    Operation("delete_users", result=_per_item("user_ids")),
-    Operation("deactivate_users", result=_users_deactivated),
-    Operation("export_users", result=_users_exported),
-    Operation("delete_call", result=_call_deleted, at_once=_call_deleted_at_once, echo=_call),
+def _moderated(start: Start) -> dict[str, Any]:
+    is_pending = _moderated_at_once(start) is None
+    return {"status": "pending" if is_pending else "complete", "recommended_action": "keep"}
+
+
+def _moderated_at_once(start: Start) -> dict[str, Any] | None:
+    return None if any((start.body.get("moderation_payload") or {}).values()) else {}
+
+
+def _images_moderated(start: Start) -> dict[str, Any]:
+    return {"url": start.publish("moderation.csv", b"")}  # a webhook tells it; a poll does not
+
+
+def _imported(start: Start) -> dict[str, Any]:
+    return {"mode": start.body["mode"], "path": start.body["path"]}
+
+
+def _imported_v2(start: Start) -> dict[str, Any]:
+    return {"product": start.body["product"], "settings": start.body["settings"]}
+
+
+def _described(name: str, **how: Any) -> Operation:
+    """Return an operation of the client's, and how the server does it."""
+    its = _operations.OPERATIONS[name]
+    return Operation(name, its.method, its.path, its.quota, its.fields, its.rules, its.status, **how)
+
+
+_HOW: Final[Mapping[str, Mapping[str, Any]]] = {
+    "delete_channels": {"result": _per_item("cids"), "at_once": _channels_deleted_at_once},
+    "export_channels": {"result": _channels_exported},
+    "update_channels_batch": {"result": _channels_updated},
+    "delete_users": {"result": _per_item("user_ids")},
+    "deactivate_users": {"result": _users_deactivated},
+    "export_users": {"result": _users_exported},
+    "delete_call": {"result": _call_deleted, "at_once": _call_deleted_at_once, "echo": _call},
+    "bulk_image_moderation": {"details": _images_moderated},
+    "check_moderation": {"at_once": _moderated_at_once, "echo": _moderated},
+}
+
+_MODES: Final = ("insert", "upsert")
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    if settings.get("mode", "upsert") not in _MODES:
+        raise ValueError(f"settings must have one of [{' '.join(_MODES)}] for its mode")
+
+
+_OTHERS: Final = (
+    Operation(
+        "create_import",
+        "POST",
+        "/imports",
+        "CreateImport",
+        (
+            Field("path", "body", "text", is_required=True),
+            Field("mode", "body", "word", is_required=True, words=_MODES),
+            Field("merge_custom", "body", "flag"),
+        ),
+        kind=_kinds.IMPORT,
+        details=_imported,
+    ),
+    Operation(
+        "create_import_v2_task",
+        "POST",
+        "/imports/v2",
+        "CreateImportV2Task",
+        (
+            Field("product", "body", "word", is_required=True, words=("chat", "feeds")),
+            Field("settings", "body", "object", is_required=True),
+            Field("user_id", "body", "id"),
+        ),
+        _check_settings,
+        kind=_kinds.IMPORT_V2,
+        details=_imported_v2,
+    ),
+    Operation(
+        "start_policy_test_run",
+        "POST",
+        "/moderation/policy_tests/sets/{set_id}/runs",
+        "start_policy_test_run",
+        kind=_kinds.POLICY_TEST_RUN,
+        details=lambda start: {"set_id": start.names["set_id"]},
+    ),
+    Operation(
+        "start_campaign", "POST", "/chat/campaigns/{campaign_id}/start", "StartCampaign", kind=_kinds.CAMPAIGN
+    ),
 )
 
-OPERATIONS: Final = tuple(
-    next((each for each in _ANSWERS if each.name == name), Operation(name)) for name in _operations.OPERATIONS
-)
+OPERATIONS: Final = {
+    **{name: _described(name, **_HOW.get(name, {})) for name in _operations.OPERATIONS},
+    **{operation.name: operation for operation in _OTHERS},
+}
 
 
-def check_operation(name: str) -> None:
-    """Check the name of an operation.
+def check_operation(name: str) -> Operation:
+    """Return an operation by its name.
 
     Raises:
         ValueError: There is no such operation.
     """
-    names = [operation.name for operation in OPERATIONS]
-    if name not in names:
-        raise ValueError(f"no operation is called {name!r}; there are {', '.join(names)}")
+    if name not in OPERATIONS:
+        raise ValueError(f"no operation is called {name!r}; there are {', '.join(OPERATIONS)}")
+    return OPERATIONS[name]
 
 
 def find_operation(method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
     """Return the operation at a raw path and the decoded names in it, or None."""
-    for operation in OPERATIONS:
-        if operation.described.method == method:
-            names = _match(f"/api/v2{operation.described.path}", path)
+    for operation in OPERATIONS.values():
+        if operation.method == method:
+            names = match(operation.path, path)
             if names is not None:
                 return operation, names
     return None
-
-
-def _match(pattern: str, path: str) -> dict[str, str] | None:
-    names = {}
-    for expected, given in zip_longest(pattern.split("/"), path.split("/"), fillvalue=""):
-        if expected.startswith("{") and given:
-            names[expected[1:-1]] = unquote(given)
-        elif expected != given:
-            return None
-    return names

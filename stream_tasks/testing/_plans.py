@@ -9,13 +9,13 @@ from attrs import evolve
 
 from stream_tasks.testing._checks import check_count, check_each_text, check_kind
 from stream_tasks.testing._operations import check_operation
-from stream_tasks.testing._scripts import STEPS, TaskFailure, TaskScript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import EllipsisType
 
-    from stream_tasks.testing._scripts import Result
+    from stream_tasks.testing._operations import Operation, Start
+    from stream_tasks.testing._scripts import Result, Status, TaskFailure, TaskScript
 
 __all__ = ["OperationPlans"]
 
@@ -36,12 +36,12 @@ class OperationPlans:
         name: str,
         *,
         times: int = 1,
-        statuses: Iterable[str] = STEPS,
+        statuses: Iterable[Status] | None = None,
         after: float | None = None,
         never: bool = False,
         result: Result | EllipsisType = ...,
         error: Mapping[str, Any] | TaskFailure | None = None,
-        final: str | None = None,
+        final: Status | None = None,
         visible_after: float = 0.0,
     ) -> None:
         """Script the tasks that the next starts of an operation make; scripts are used in the order given.
@@ -52,7 +52,7 @@ class OperationPlans:
         Args:
             name: The operation, for instance ``export_channels``.
             times: For how many starts.
-            statuses: As in `add_task`.
+            statuses: As in `add_task`; of an import as in `add_import` or `add_import_v2`.
             after: As in `add_task`, counted from the start.
             never: As in `add_task`.
             result: As in `add_task`; by default the documented result, made from the request.
@@ -64,12 +64,13 @@ class OperationPlans:
             TypeError: An argument is not of its type, or JSON cannot hold it.
             ValueError: The operation is not known, a number is negative, or `after` is given beside `never`.
         """
-        check_operation(name)
+        kind = check_operation(name).kind
         check_count("times", times)
         documented = result is ...
-        script = TaskScript(
-            statuses, after, never, None if result is ... else result, error, final, visible_after
-        )
+        script = kind.script(
+            statuses=statuses, after=after, never=never, result=None if documented else result,
+            error=error, final=final, visible_after=visible_after,
+        )  # fmt: skip
         self._scripts.setdefault(name, deque()).extend([(script, documented)] * times)
 
     def fail_items(self, *items: str, error: str = "the item could not be processed") -> None:
@@ -86,11 +87,11 @@ class OperationPlans:
         check_kind("error", error, str, "a text")
         self.failing.update(dict.fromkeys(items, error))
 
-    def next_script(self, name: str, documented_result: Callable[[], Result]) -> TaskScript:
+    def next_script(self, operation: Operation, start: Start) -> TaskScript:
         """Return the script of the task that an operation starts now."""
-        queue = self._scripts.get(name)
-        script, documented = queue.popleft() if queue else (TaskScript(), True)
-        return evolve(script, result=documented_result()) if documented else script
+        queue = self._scripts.get(operation.name)
+        script, documented = queue.popleft() if queue else (operation.kind.script(), True)
+        return evolve(script, result=operation.result(start)) if documented else script
 
     def clear(self) -> None:
         """Forget scripts and failing items."""

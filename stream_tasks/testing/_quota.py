@@ -10,11 +10,16 @@ from stream_tasks._arguments import check_seconds
 from stream_tasks.testing._answers import HeaderPairs
 from stream_tasks.testing._checks import check_count, flag
 from stream_tasks.testing._clock import ServerTime
+from stream_tasks.testing._kinds import KINDS
 from stream_tasks.testing._operations import OPERATIONS
 
 __all__ = ["Admission", "Quota", "Quotas", "RateLimitRule", "as_rule"]
 
-_ENDPOINTS: Final = ("GetTask", "GetRateLimits", *(operation.endpoint for operation in OPERATIONS))
+_ENDPOINTS: Final = (
+    *(kind.endpoint for kind in KINDS),
+    "GetRateLimits",
+    *(operation.endpoint for operation in OPERATIONS.values()),
+)
 
 
 def _calls(_: object, attribute: "Attribute[int]", value: int) -> None:

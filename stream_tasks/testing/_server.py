@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 from stream_tasks._arguments import check_callback
+from stream_tasks.testing._additions import Additions
 from stream_tasks.testing._app import App
 from stream_tasks.testing._auth import Credentials
 from stream_tasks.testing._checks import check_count
@@ -21,7 +22,7 @@ from stream_tasks.testing._quota import Quotas, RateLimitRule, as_rule
 from stream_tasks.testing._sockets import cut, read_body, reset, respond
 from stream_tasks.testing._tasks import Tasks
 from stream_tasks.testing._texts import counted, few
-from stream_tasks.testing._webhooks import signed_webhook
+from stream_tasks.testing._webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from stream_tasks.models import StartedTask
     from stream_tasks.testing._faults import Fault
 
 __all__ = ["FakeStream"]
@@ -100,6 +100,8 @@ class FakeStream:
         self._listener = Listener(host, port, self._respond)
         self._log = RequestLog()
         self._tasks = Tasks(self._log, self._time)
+        self._additions = Additions(self._tasks)
+        self._webhooks = Webhooks(self._tasks, api_secret, self._time)
         self._faults = FaultPlan(self._time)
         self._app = App(
             credentials=Credentials(api_key, api_secret),
@@ -151,7 +153,11 @@ class FakeStream:
     def rate_limit(self, rule: RateLimitRule | int | None) -> None:
         self._app.quotas.of("GetTask").rule = as_rule("rate_limit", rule)
 
-    add_task = _by("_tasks", Tasks.add_task)
+    add_task = _by("_additions", Additions.add_task)
+    add_import = _by("_additions", Additions.add_import)
+    add_import_v2 = _by("_additions", Additions.add_import_v2)
+    add_campaign = _by("_additions", Additions.add_campaign)
+    add_policy_test_run = _by("_additions", Additions.add_policy_test_run)
     finish = _by("_tasks", Tasks.finish)
     forget = _by("_tasks", Tasks.forget)
     started = _by("_tasks", Tasks.started)
@@ -162,6 +168,10 @@ class FakeStream:
     limit = _by("_app.quotas", Quotas.limit)
     spend = _by("_app.quotas", Quotas.spend)
 
+    webhook = _by("_webhooks", Webhooks.webhook)
+    sqs_message = _by("_webhooks", Webhooks.sqs_message)
+    sns_message = _by("_webhooks", Webhooks.sns_message)
+
     inject = _by("_faults", FaultPlan.inject)
     heal = _by("_faults", FaultPlan.heal)
 
@@ -170,26 +180,6 @@ class FakeStream:
     assert_never_faster_than = _by("_demands", Demands.assert_never_faster_than)
     assert_all_waited = _by("_demands", Demands.assert_all_waited)
     assert_all_struck = _by("_demands", Demands.assert_all_struck)
-
-    def webhook(self, task_id: str | StartedTask[Any], *, attempt: int = 1) -> tuple[bytes, dict[str, str]]:
-        """Return the signed webhook that tells of a task's end, for the code that takes such.
-
-        It tells of the end that the task was scripted to have, whether that has come yet or not.
-
-        Args:
-            task_id: What an operation's start returned, or the id in it.
-            attempt: The number of the try, from 1; all tries have the same ``X-Webhook-Id``.
-
-        Returns:
-            The body and the headers of the POST that Stream makes.
-
-        Raises:
-            TypeError: `attempt` is not a whole number.
-            ValueError: There is no such task, or Stream tells nothing of it, such as a deletion or one that
-                never ends, or `attempt` is below 1.
-        """
-        check_count("attempt", attempt, least=1)
-        return signed_webhook(self._tasks.known(task_id), self.api_secret, self._time.unix(), attempt)
 
     def clear(self) -> None:
         """Forget all but the rules: tasks, scripts, files, failing items, faults, the log, what was spent."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from stream_tasks._http.protocol import check_task_id
 from stream_tasks.testing._checks import id_of
+from stream_tasks.testing._kinds import TASK
 from stream_tasks.testing._operations import check_operation
-from stream_tasks.testing._scripts import STEPS, FakeTask, TaskFailure, TaskScript
+from stream_tasks.testing._scripts import FakeTask, Kind, TaskFailure, TaskScript
 from stream_tasks.testing._texts import few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from types import EllipsisType
 
     from stream_tasks.models import StartedTask
@@ -39,58 +38,26 @@ class Tasks:
         self._forgotten: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._all())
 
-    def add_task(
+    def begin(
         self,
-        task_id: str | None = None,
-        *,
-        statuses: Iterable[str] = STEPS,
-        after: float | None = None,
-        never: bool = False,
-        result: Result = None,
-        error: Mapping[str, Any] | TaskFailure | None = None,
-        final: str | None = None,
-        visible_after: float = 0.0,
-    ) -> str:
-        """Put a task on the server. It replaces a task that has the same id.
-
-        To end a task while somebody waits for it, use `finish`.
-
-        Args:
-            task_id: Any text but ``""``, ``"."`` and ``".."``, for which nobody can ask; by default a new
-                UUID.
-            statuses: What the task is before it is final: one for each poll, or with `after` sharing that
-                time evenly. Final and unknown statuses are fine.
-            after: Seconds until the task is final; None to go by poll count, `math.inf` for never.
-            never: Whether the task is never final.
-            result: The result of the completed task; a function gets the poll's number, from 1.
-            error: The error of the task, which then ends as ``failed``.
-            final: The last status; by default ``failed`` if there is an error, else ``completed``.
-            visible_after: Seconds in which the task is not found.
-
-        Returns:
-            The task's id.
-
-        Raises:
-            TypeError: An argument is not of its type, or JSON cannot hold it.
-            ValueError: A number of seconds is negative, `after` is given beside `never`, or nobody can ask
-                for the id.
-        """
-        task_id = str(uuid.uuid4()) if task_id is None else check_task_id(id_of(task_id))
-        script = TaskScript(statuses, after, never, result, error, final, visible_after)
-        self.begin(task_id, script)
-        return task_id
-
-    def begin(self, task_id: str, script: TaskScript, origin: str | None = None) -> None:
-        """Put a task on the server that the operation `origin` started."""
-        task = FakeTask(task_id, script, self._time, origin)
-        former = self._tasks.get(task_id)
-        if former is not None:
-            self._replaced.append((former, self._log.story(former)))
-        if former is not None or task_id in self._forgotten:
-            task.earlier = len(self._log.polls(task_id))
-        self._tasks[task_id] = task
+        script: TaskScript,
+        *ids: str,
+        kind: Kind = TASK,
+        origin: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> FakeTask:
+        """Put work on the server, in place of what has one of its ids; see `FakeTask`."""
+        task = FakeTask(kind, ids, script, self._time, origin=origin, details=details)
+        for each in ids:
+            former = self._tasks.get(each)
+            if former is not None:
+                self._replaced.append((former, self._log.story(former)))
+            if former is not None or each in self._forgotten:
+                task.earlier = len(self._log.polls(each))
+            self._tasks[each] = task
+        return task
 
     def finish(
         self,
@@ -100,6 +67,8 @@ class Tasks:
         error: Mapping[str, Any] | TaskFailure | None = None,
     ) -> None:
         """Make a task final now: ``failed`` if there is an error, else ``completed``.
+
+        Other work that clients poll ends likewise, in the last of its statuses.
 
         Args:
             task_id: The task's id, or what its start returned.
@@ -112,7 +81,8 @@ class Tasks:
             ValueError: There is no such task.
         """
         task = self.known(task_id)
-        task.rewrite(TaskScript((), result=task.script.result if result is ... else result, error=error))
+        result = task.script.result if result is ... else result
+        task.rewrite(TaskScript(statuses=(), result=result, error=error, ends=task.script.ends))
 
     def forget(self, task_id: str | StartedTask[Any]) -> None:
         """Take a task off the server, which then answers with a 404.
@@ -123,9 +93,9 @@ class Tasks:
         Raises:
             ValueError: There is no such task.
         """
-        task_id = self.known(task_id).task_id
-        self._forgotten.add(task_id)
-        del self._tasks[task_id]
+        for each in self.known(task_id).ids:
+            self._forgotten.add(each)
+            self._tasks.pop(each, None)
 
     def started(self, operation: str | None = None) -> list[str]:
         """Return the ids of the tasks on the server that requests have started, in order.
@@ -138,12 +108,21 @@ class Tasks:
         """
         if operation is not None:
             check_operation(operation)
-        tasks = list(self._tasks.values())
-        return [task.task_id for task in tasks if task.origin and operation in (None, task.origin)]
+        return [task.task_id for task in self._all() if task.origin and operation in (None, task.origin)]
 
-    def find(self, task_id: str) -> FakeTask | None:
-        """Return a task, or None."""
-        return self._tasks.get(task_id)
+    def find(self, kind: Kind, task_id: str) -> FakeTask | None:
+        """Return what can be polled there as such, or None."""
+        task = self._tasks.get(task_id)
+        # Work of another kind may be done by a task, which is polled like any by the first of the ids.
+        known_as = (
+            ()
+            if task is None
+            else [(task.kind, task.ids[-1]), *([(TASK, task.ids[0])] if task.ids[1:] else [])]
+        )
+        return task if (kind, task_id) in known_as else None
+
+    def _all(self) -> list[FakeTask]:
+        return list(dict.fromkeys(list(self._tasks.values())))
 
     def known(self, task_id: str | StartedTask[Any]) -> FakeTask:
         """Return a task that a test names.
@@ -170,7 +149,7 @@ class Tasks:
 
     def unseen(self) -> tuple[list[str], int]:
         """Return the stories of the tasks whose end nobody saw, and of how many tasks these are."""
-        tasks, replaced = list(self._tasks.values()), list(self._replaced)
+        tasks, replaced = self._all(), list(self._replaced)
         stories = [f"{story}; then replaced" for task, story in replaced if not task.is_seen]
         stories += [self._log.story(task) for task in tasks if not task.is_seen]
         return stories, len(tasks) + len(replaced)
