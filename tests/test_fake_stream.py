@@ -482,6 +482,16 @@ OPERATIONS = [
     ("POST", "/feeds/users/u/delete", {"hard_delete": True}),
     ("POST", "/feeds/users/u/export", None),
     ("POST", "/moderation/bulk_image_moderation", {"csv_file": "f"}),
+    (
+        "POST",
+        "/moderation/check",
+        {
+            "entity_type": "t",
+            "entity_id": "i",
+            "entity_creator_id": "c",
+            "moderation_payload": {"texts": ["x"]},
+        },
+    ),
 ]
 
 
@@ -653,6 +663,42 @@ LONG = "x" * 65
             "/chat/channels/batch", BATCH | {"filter": {}}, "filter must not be empty", id="a filter for all"
         ),
         pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"hide_history_before": "2024-01-02T03:04:05Z"},
+            "hide_history_before is for addMembersHideHistory only",
+            id="history that stays",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"operation": "addMembersHideHistory"},
+            "hide_history_before is a required field",
+            id="history of no time",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"operation": "addMembersHideHistory", "hide_history_before": "2024-01-02"},
+            "hide_history_before must hold times in RFC 3339",
+            id="history of a day",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"custom_set": {"a": 1}},
+            "custom_set is for updateData only",
+            id="data of another operation",
+        ),
+        pytest.param(
+            "/chat/channels/batch",
+            BATCH | {"operation": "updateData", "custom_unset": ["a"], "data": {"custom": {"b": 1}}},
+            "custom_unset must not be combined with data.custom",
+            id="two kinds of data",
+        ),
+        pytest.param(
+            "/feeds/feeds/delete",
+            {"feeds": ["user:1"], "purge_user_activities": True},
+            "purge_user_activities needs hard_delete",
+            id="a purge without a hard delete",
+        ),
+        pytest.param(
             "/chat/export_channels",
             {"channels": [{"cid": "a:b"}], "format": "xml"},
             "format must be one of [json csv]",
@@ -757,12 +803,20 @@ async def test_what_stream_takes_is_taken(client: Client, path: str, body: Any) 
     assert (status, "task_id" in answer) == (201, True), answer
 
 
-async def test_flags_in_the_query_are_checked(client: Client) -> None:
-    """A query's flag is true or false."""
-    for value, expected in (("true", 200), ("false", 200), ("yes", 400)):
-        query = f"&hard_delete={value}"
-        status, _ = await client.start(OPERATIONS[9][1], None, "DELETE", query=query)
-        assert status == expected
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("&hard_delete=true", 200),
+        ("&hard_delete=false", 200),
+        ("&hard_delete=yes", 400),
+        ("&hard_delete=true&purge_user_activities=true", 200),
+        ("&purge_user_activities=true", 400),
+    ],
+)
+async def test_queries_are_checked(client: Client, query: str, expected: int) -> None:
+    """A flag in a query is true or false, and the rules for several fields hold there, too."""
+    status, answer = await client.start("/feeds/feed_groups/g/feeds/f", None, "DELETE", query=query)
+    assert (status, answer.get("code")) == (expected, None if expected == 200 else 4)
 
 
 @pytest.mark.parametrize(
@@ -1216,3 +1270,31 @@ async def test_official_async_client_works(server: FakeStream) -> None:
         with pytest.raises(getstream.exceptions.StreamApiException, match="Can't find task"):
             await client.get_task("a/b")
     assert server.requests[-1].task_id == "a/b"
+
+
+@pytest.mark.slow
+def test_official_client_reads_other_work() -> None:
+    """Imports, campaigns and policy-test runs are what the official client takes them for."""
+    getstream = official()
+    with (
+        FakeStream() as server,
+        getstream.Stream(server.api_key, server.api_secret, base_url=server.url) as client,
+    ):
+        started = client.create_import(mode="upsert", path="a.json").data.import_task
+        client.get_import(started.id)
+        assert client.get_import(started.id).data.import_task.history[0].next_state == "analyzing"
+        settings = getstream.models.ImportV2TaskSettings(mode="upsert", path="a.json")
+        made = client.create_import_v2_task(product="chat", settings=settings).data
+        assert client.get_import_v2_task(made.id).data.state == made.state
+        campaign_id = server.add_campaign()
+        assert client.chat.start_campaign(campaign_id).data.campaign.status == "scheduled"
+        assert client.chat.get_campaign(campaign_id).data.campaign.id == campaign_id
+        run = client.moderation.start_policy_test_run("s1").data.run
+        assert client.moderation.get_policy_test_run(run.id).data.run.task_id == run.task_id
+        members = [getstream.models.ChannelBatchMemberRequest(user_id="jane")]
+        batch = client.chat.channel_batch_update(
+            operation="addMembers", filter={"type": "x"}, members=members
+        )
+        assert client.get_task(batch.data.task_id).data.status == "pending"
+        mode = {"user": "hard", "messages": "hard", "conversations": "hard"}
+        assert client.delete_users(["jane"], **mode).data.task_id

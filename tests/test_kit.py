@@ -825,7 +825,7 @@ def test_finish_keeps_the_result(
     assert "users.json" in (stream_client.wait_for_task(started).url or "")
     deletion = stream_client.delete_users(["jane"])
     fake_stream.finish(deletion, result=None)
-    assert stream_client.wait_for_task(deletion).items == {}
+    assert stream_client.wait_for_task(deletion).items is None
 
 
 @pytest.mark.parametrize("name", testing.__all__)
@@ -978,7 +978,19 @@ def test_faults_meet_other_polls(fake_stream: FakeStream, stream_client: Stream)
 
 
 def test_moderation_may_be_done_at_once(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """A bulk check always makes a task, and its file is told by webhook."""
+    """A check of nothing has no task; one of something has, and says that it is pending."""
+    at_once = stream_client.check_moderation("stream:chat:v1:message", "m", "jane")
+    assert (at_once.task_id, at_once.data["status"]) == (None, "complete")
+    payload = {"texts": ["drat"]}
+    started = stream_client.check_moderation(
+        "stream:chat:v1:message", "m", "jane", moderation_payload=payload
+    )
+    assert started.data["status"] == "pending"
+    assert stream_client.wait_for_task(started, 0.05) == {}
+
+
+def test_bulk_moderation_is_told_with_its_file(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A webhook has the address that the task's result lacks."""
     started = stream_client.bulk_image_moderation("https://example.com/images.csv")
     body, headers = fake_stream.webhook(started)
     event = webhooks.parse(body, headers["X-Signature"], fake_stream.api_secret)

@@ -66,7 +66,7 @@ async def test_what_a_wait_returns_follows_from_what_it_waits_for(
     assert_type(StartedTask.from_json(started.to_json(), Mine), StartedTask[Mine])
     async for deleting in client.start_in_batches(client.delete_users, ["jane"], user="soft"):
         assert_type(deleting, StartedTask[DeleteUsersResult])
-    exports = client.start_in_batches(client.export_channels, [{"cid": "messaging:a"}], format="csv")
+    exports = client.start_in_batches(client.export_channels, [{"cid": "messaging:a"}], format="json")
     assert_type([task async for task in exports], list[StartedTask[ExportChannelsResult]])
     body = {"user_ids": ["joe"]}
     custom = await client.start_task("POST", "/export/users", json=body, result_type=Mine)
