@@ -4,17 +4,19 @@ To start Python and import the command line takes most of a second, and several 
 fork takes milliseconds, and is a process like any: it has descriptors, a terminal, an environment, a folder,
 arguments and an exit code of its own, signals reach it, and the interpreter ends as it always does.
 
-Only what Python does at its start cannot be seen in a fork: its flags and what it makes of PYTHON* variables
-are the server's, and nothing is left to import. Tests of these start Python.
+Only what Python does at its start cannot be seen in a fork: nothing is left to import, and most flags and
+PYTHON* variables come too late. Tests of these start Python.
 
 This file is both what tests import and what the server runs.
 """
 
 import atexit
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
+import itertools
 import json
 import os
 import pkgutil
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import threading
 import types
+import warnings
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias, cast
 
@@ -52,14 +55,13 @@ class ForkServer:
 
     Args:
         modules: What to import first; of a package, all its modules.
-        flags: Python's own.
     """
 
-    def __init__(self, *modules: str, flags: tuple[str, ...] = ()) -> None:
+    def __init__(self, *modules: str) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", PROGRAM, str(theirs.fileno()), *modules],
+                [sys.executable, "-c", PROGRAM, str(theirs.fileno()), *modules],
                 cwd=Path(__file__).parent,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -85,9 +87,9 @@ class ForkServer:
 
 
 @functools.cache
-def fork_server(*flags: str) -> ForkServer:
-    """Return the one that has imported all of this package, under flags of Python."""
-    return ForkServer("stream_tasks", flags=flags)
+def fork_server() -> ForkServer:
+    """Return the one that has imported all of this package."""
+    return ForkServer("stream_tasks")
 
 
 class Forked(subprocess.Popen[str]):
@@ -100,6 +102,7 @@ class Forked(subprocess.Popen[str]):
         closed: Which of the descriptors 0, 1 and 2 are closed.
         terminal: A terminal to control it, in a session of its own.
         path: Where the code stands, if in a file.
+        flags: Python's: each ``-W``, and what of ``-X dev`` can be had after the start.
         options: stdin, stdout, stderr, cwd and env, as for any process.
     """
 
@@ -111,10 +114,11 @@ class Forked(subprocess.Popen[str]):
         closed: tuple[int, ...] = (),
         terminal: int | None = None,
         path: str | None = None,
+        flags: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         self._server = server
-        self._order = {"code": code, "args": args, "closed": closed, "path": path}
+        self._order = {"code": code, "args": args, "closed": closed, "path": path, "flags": flags}
         self._terminal = terminal
         super().__init__([path or "-c", *args], text=True, **options)
 
@@ -228,8 +232,20 @@ def prepare(order: dict[str, Any], stdin: int, stdout: int, stderr: int, termina
     if order["path"]:
         sys.path[0] = str(Path(order["path"]).parent)
     sys.excepthook = show
+    set_flags(order["flags"])
     if any(name.startswith(MEASURED) for name in os.environ):
         coverage.process_startup()
+
+
+def set_flags(flags: list[str]) -> None:
+    """Do what flags of Python would have done."""
+    for flag, value in itertools.pairwise(flags):
+        if (flag, value) == ("-X", "dev"):
+            faulthandler.enable()
+            os.environ["PYTHONASYNCIODEBUG"] = "1"
+        elif flag == "-W":
+            sys.warnoptions.append(value)
+            warnings._setoption(value)  # type: ignore[attr-defined] # so does Python
 
 
 def make_main(path: str | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import textwrap
 from pathlib import Path
@@ -27,7 +26,10 @@ AT_ONCE = 5.0
 
 PRELUDE = f"""
 import asyncio, gc, json, logging, os, random, signal, sys, threading, time, warnings
-from stream_tasks import AsyncStream, Stream, StreamTransportException
+from stream_tasks import AsyncStream, Stream, StreamTransportException, _loop_thread
+
+# It was forked for speed alone, before there was any client.
+_loop_thread._is_child = False
 
 # A background job starts with Ctrl-C ignored, and so would this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -73,20 +75,17 @@ def run(
         code: The script, after `prelude`.
         flags: For Python, by default `STRICT`.
         prelude: What it begins with.
-        forks: Whether it forks, which only asyncio's loop allows; then Python is started for it.
+        forks: Whether it forks, which only asyncio's loop allows.
     """
     env = environment(server)
-    flags = flags or STRICT
+    if forks:
+        env.pop("STREAM_UVLOOP", None)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "script.py")
         script.write_text(prelude + textwrap.dedent(code))
         options: dict[str, Any] = {"env": env, "stdin": subprocess.DEVNULL, **PIPES}
-        if forks:
-            env.pop("STREAM_UVLOOP", None)
-            process = subprocess.Popen([sys.executable, *flags, str(script)], text=True, **options)
-        else:
-            process = Forked(fork_server(*flags), script.read_text(), path=str(script), **options)
-        with process:
+        code = script.read_text()
+        with Forked(fork_server(), code, path=str(script), flags=flags or STRICT, **options) as process:
             try:
                 out, err = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forking import PIPES, Forked, ForkServer
+from forking import PIPES, Forked, fork_server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -53,36 +53,33 @@ left = Left()
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    made = ForkServer("stream_tasks.exceptions")
-    yield made
-    made.close()
-
-
 def in_both_ways(
-    server: ForkServer, code: str, *args: str, closed: tuple[int, ...] = (), cwd: Path | None = None
+    code: str,
+    *args: str,
+    closed: tuple[int, ...] = (),
+    flags: tuple[str, ...] = (),
+    cwd: Path | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a program, forked and started."""
     unknown = ("COVERAGE_", "PYTHONUNBUFFERED")
     env = {name: value for name, value in os.environ.items() if not name.startswith(unknown)} | {"A": "ü"}
     options: dict[str, Any] = {"cwd": cwd, "env": env, "stdin": subprocess.PIPE, **PIPES}
-    yield Forked(server, code, *args, closed=closed, **options)
+    yield Forked(fork_server(), code, *args, closed=closed, flags=flags, **options)
 
     def close() -> None:
         for number in closed:
             os.close(number)
 
-    begin = [sys.executable, "-c", code, *args]
+    begin = [sys.executable, *flags, "-c", code, *args]
     yield subprocess.Popen(begin, text=True, preexec_fn=close, **options)  # noqa: PLW1509
 
 
 @pytest.mark.parametrize("closed", [(), (0,), (1, 2)], ids=["", "no stdin", "no stdout and stderr"])
-def test_it_begins_as_any(server: ForkServer, tmp_path: Path, closed: tuple[int, ...]) -> None:
+def test_it_begins_as_any(tmp_path: Path, closed: tuple[int, ...]) -> None:
     """It finds streams, arguments, folder, environment, descriptors and signals as if it had been started."""
     told = tmp_path / "told"
     seen = []
-    for process in in_both_ways(server, LOOK, str(told), "a b", "é", closed=closed, cwd=tmp_path):
+    for process in in_both_ways(LOOK, str(told), "a b", "é", closed=closed, cwd=tmp_path):
         assert process.communicate() == ("", "")
         assert process.returncode == 0
         seen.append(json.loads(told.read_text()))
@@ -91,19 +88,18 @@ def test_it_begins_as_any(server: ForkServer, tmp_path: Path, closed: tuple[int,
 
 
 @pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
-def test_it_ends_as_any(server: ForkServer, code: str) -> None:
+def test_it_ends_as_any(code: str) -> None:
     """What it writes, which traceback it shows, what it waits for and its exit code are the same."""
     forked, started = [
-        (*process.communicate("in\r\n", timeout=50), process.returncode)
-        for process in in_both_ways(server, code)
+        (*process.communicate("in\r\n", timeout=50), process.returncode) for process in in_both_ways(code)
     ]
     assert forked == started
 
 
-def test_it_hears_signals(server: ForkServer) -> None:
+def test_it_hears_signals() -> None:
     """It is interrupted, as a process that runs, and is waited for no longer than asked."""
     code = "import time\nprint('here', flush=True)\ntime.sleep(50)"
-    for process in in_both_ways(server, code):
+    for process in in_both_ways(code):
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         assert process.poll() is None
@@ -112,3 +108,20 @@ def test_it_hears_signals(server: ForkServer) -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate()[1].endswith("KeyboardInterrupt\n")
         assert process.poll() == -signal.SIGINT
+
+
+def test_it_has_flags() -> None:
+    """Warnings are errors, and asyncio debugs, where it is asked to."""
+    code = """
+import asyncio, warnings
+loop = asyncio.new_event_loop()
+print(loop.get_debug())
+loop.close()
+warnings.warn("no")
+"""
+    forked, started = [
+        (*process.communicate(), process.returncode)
+        for process in in_both_ways(code, flags=("-X", "dev", "-W", "error"))
+    ]
+    assert forked == started
+    assert forked[0] == "True\n"

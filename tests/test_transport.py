@@ -900,7 +900,7 @@ def run_script(server: FakeStream, code: str, *flags: str) -> str:
     """Run a script, which must print nothing on stderr."""
     settings = {"key": server.api_key, "secret": server.api_secret, "url": server.url}
     env = os.environ | {"SETTINGS": json.dumps(settings)}
-    with Forked(fork_server(*flags), SCRIPT + inspect.cleandoc(code), env=env, **PIPES) as process:
+    with Forked(fork_server(), SCRIPT + inspect.cleandoc(code), flags=flags, env=env, **PIPES) as process:
         out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     return out
