@@ -38,6 +38,9 @@ PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 PATIENCE = 200.0
 """Seconds that no process takes on the busiest of machines."""
 
+AT_ONCE = 5.0
+"""Seconds: more than what is done at once takes on the busiest of machines, and less than all else takes."""
+
 PROGRAM = "exec(*__import__('forking').serve())"
 """What the server runs, and its children go on with."""
 

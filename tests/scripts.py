@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from forking import PATIENCE, PIPES, Forked, fork_server
+from forking import AT_ONCE, PATIENCE, PIPES, Forked, fork_server
 
 from stream_tasks.testing import FakeStream
 
@@ -20,9 +20,6 @@ PROMPT = ("-W", "error")
 
 TOLERANT = ("-W", "ignore:This process:DeprecationWarning")
 """Newer Pythons warn of any fork beside threads."""
-
-AT_ONCE = 5.0
-"""Seconds that even the busiest machine needs no more of; what is not done at once would take 20 and more."""
 
 PRELUDE = f"""
 import asyncio, gc, json, logging, os, random, signal, sys, threading, time, warnings

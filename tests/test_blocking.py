@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from forking import AT_ONCE
 
 from stream_tasks import (
     AsyncStream,
@@ -160,7 +161,7 @@ def test_a_wait_that_elapses(threaded_server: FakeStream, blocking: Stream) -> N
     started = time.monotonic()
     with pytest.raises(StreamWaitTimeoutException) as info:
         blocking.wait_for_task("t", 0.05, 0.15)
-    assert 0.14 < time.monotonic() - started < 0.5
+    assert 0.14 < time.monotonic() - started < AT_ONCE
     assert (info.value.task_id, info.value.reason) == ("t", "still_running")
 
 
@@ -520,7 +521,7 @@ def test_many_threads_share_a_client(threaded_server: FakeStream, blocking: Stre
     with ThreadPoolExecutor(len(names)) as pool:
         results = list(pool.map(lambda name: blocking.wait_for_task(name, 0.1, 10), names))
     assert [result["name"] for result in results] == names
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 0.2 * len(names)
     assert sum(thread.name == "stream_tasks" for thread in threading.enumerate()) == 1
 
 
@@ -883,10 +884,19 @@ def test_a_fork_with_another_kind_of_loop() -> None:
     parents.close()
 
 
-def test_a_blocking_call_costs_little(threaded_server: FakeStream, blocking: Stream) -> None:
-    """The way to the loop and back takes well under a millisecond."""
-    blocking._loop.run(lambda: asyncio.sleep(0))
-    started = time.perf_counter()
-    for _ in range(100):
-        blocking._loop.run(lambda: asyncio.sleep(0))
-    assert (time.perf_counter() - started) / 100 < 0.002
+def test_a_blocking_call_costs_little(blocking: Stream) -> None:
+    """The way to the loop and back takes no more than a few times what asyncio's own takes."""
+
+    def least(call: Callable[[], object]) -> float:
+        took = []
+        for _ in range(300):
+            began = time.perf_counter()
+            call()
+            took.append(time.perf_counter() - began)
+        return min(took)
+
+    runner = blocking._loop
+    runner.run(lambda: asyncio.sleep(0))
+    loop: Any = runner._loop
+    plain = least(lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result())
+    assert least(lambda: runner.run(lambda: asyncio.sleep(0))) < 5 * plain

@@ -269,7 +269,7 @@ class TestDemo:
 
     def test_off_a_terminal(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """Off a terminal it prints one plain line per change, then what came of each task."""
-        monkeypatch.setattr(_demo, "SECONDS", 0.4)
+        monkeypatch.setattr(_demo, "SECONDS", 1.0)
         monkeypatch.setenv("FORCE_COLOR", "1")
         ended = run("demo")
         assert (ended.code, ended.err) == (0, "")

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from scripts import AT_ONCE, PRELUDE, STRICT, TOLERANT, environment, run, run_quietly
+from forking import AT_ONCE
+from scripts import PRELUDE, STRICT, TOLERANT, environment, run, run_quietly
 
 from stream_tasks.testing import FakeStream, Fault
 

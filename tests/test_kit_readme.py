@@ -46,13 +46,12 @@ def run(directory: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("plugin", "options"),
     [
-        pytest.param(
-            "asyncio", ("asyncio_mode=strict", SCOPE), id="pytest-asyncio, strict", marks=pytest.mark.slow
-        ),
+        pytest.param("asyncio", ("asyncio_mode=strict", SCOPE), id="pytest-asyncio, strict"),
         pytest.param("asyncio", ("asyncio_mode=auto", SCOPE), id="pytest-asyncio, auto"),
-        pytest.param("anyio", (), id="anyio", marks=pytest.mark.slow),
+        pytest.param("anyio", (), id="anyio"),
     ],
 )
+@pytest.mark.slow
 def test_examples_for_pytest_pass(tmp_path: Path, plugin: str, options: tuple[str, ...]) -> None:
     """They pass in each mode of pytest-asyncio, and with the plugin of anyio in its place."""
     (tmp_path / "conftest.py").write_text(CONFTEST)

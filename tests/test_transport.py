@@ -23,7 +23,7 @@ import aiohttp
 import jwt
 import pytest
 from aiohttp import client_exceptions, http_exceptions
-from forking import PIPES, Forked, fork_server
+from forking import AT_ONCE, PIPES, Forked, fork_server
 from hostile import listening
 
 from stream_tasks import AsyncStream, StreamDecodeException, StreamTransportException, __version__
@@ -353,7 +353,7 @@ async def test_a_request_that_takes_too_long(server: FakeStream) -> None:
     error = await failure(server.url, request_timeout=0.1)
     assert error.error_type == TIMEOUT
     assert isinstance(error.__cause__, TimeoutError)
-    assert 0.09 < time.monotonic() - started < 0.5
+    assert 0.09 < time.monotonic() - started < AT_ONCE
 
 
 async def test_a_body_that_takes_too_long() -> None:
@@ -371,7 +371,7 @@ async def test_an_exchange_with_less_time_than_a_request_has(server: FakeStream)
         with pytest.raises(StreamTransportException) as info:
             await made.exchange("GET", "/tasks", limit=0.1)
     assert info.value.error_type == TIMEOUT
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < AT_ONCE
 
 
 @pytest.mark.parametrize("limit", [1e-9, 0.0, -1.0])
@@ -383,7 +383,7 @@ async def test_an_exchange_whose_time_is_up(server: FakeStream, limit: float) ->
         with pytest.raises(StreamTransportException) as info:
             await made.exchange("GET", "/tasks", limit=limit)
     assert info.value.error_type == TIMEOUT
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < AT_ONCE
 
 
 async def test_a_connection_that_takes_too_long() -> None:
@@ -393,7 +393,7 @@ async def test_a_connection_that_takes_too_long() -> None:
         error = await failure(raw.url.replace("http:", "https:"), connect_timeout=0.1)
     assert error.error_type == TIMEOUT
     assert isinstance(error.__cause__, aiohttp.ConnectionTimeoutError)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < AT_ONCE
 
 
 def test_limits_are_not_rounded() -> None:
@@ -697,7 +697,7 @@ async def test_a_session_with_a_password_of_its_own(server: FakeStream) -> None:
     ):
         server.add_task("t")
         assert (await client.get_task("t")).status_code == 200
-        with pytest.raises(StreamApiException, match="no endpoint"):
+        with pytest.raises(StreamApiException, match="not an endpoint"):
             await client.request("PUT", "/app", json={})
 
 
