@@ -7,6 +7,7 @@ import os
 import random
 import re
 import ssl
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,9 +15,9 @@ from typing import Any, TypeAlias
 import anyio
 import click
 import pytest
-from aiohttp import ClientTimeout
+from aiohttp import ClientTimeout, web
 from aioresponses import aioresponses
-from files import FileServer, part, redirect, reset, unavailable
+from files import Answer, FileServer, part, redirect, reset, unavailable
 from test_transport import CERTIFICATE, PRIVATE_KEY
 
 from stream_tasks._backoff import Backoff
@@ -246,6 +247,68 @@ async def test_a_file_that_is_sent_compressed_is_unpacked(
     await fetch()
     assert target.read_bytes() == CONTENT
     assert ranges(files) == [(None, None)] * 2
+
+
+PACKED = gzip.compress(CONTENT)
+
+
+def packed(content: bytes, coding: str = "gzip") -> Answer:
+    """Send content with a coding, with framing that ends well."""
+    return lambda _: web.Response(body=content, headers={"Content-Encoding": coding, "ETag": '"v1"'})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(packed(PACKED, "x-gzip"), id="gzip under its old name"),
+        pytest.param(packed(gzip.compress(CONTENT[:CUT]) + gzip.compress(CONTENT[CUT:])), id="two members"),
+        pytest.param(packed(zlib.compress(CONTENT), "deflate"), id="deflate"),
+    ],
+)
+async def test_whatever_undoes_the_coding_is_known(
+    files: FileServer, fetch: Fetch, target: Path, answer: Answer
+) -> None:
+    """The file is what was packed."""
+    files.answers.append(answer)
+    await fetch()
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(packed(PACKED[:CUT]), id="cut in the middle"),
+        pytest.param(packed(PACKED[:-1]), id="cut before the last byte"),
+        pytest.param(packed(PACKED[:-8] + bytes(8)), id="a wrong checksum"),
+        pytest.param(packed(PACKED + b"garbage"), id="garbage behind it"),
+        pytest.param(packed(CONTENT), id="no gzip"),
+        pytest.param(packed(CONTENT, "br"), id="a coding that was not asked for"),
+    ],
+)
+async def test_a_file_that_is_not_whole_is_fetched_again(
+    files: FileServer, fetch: Fetch, target: Path, answer: Answer
+) -> None:
+    """Its framing alone does not tell: its coding must have ended, too."""
+    files.answers.extend([answer] * 2)
+    await fetch()
+    assert target.read_bytes() == CONTENT
+    assert ranges(files) == [(None, None)] * 3
+
+
+async def test_a_file_that_is_never_whole_is_no_file(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """It may be like that where it is kept: it is not tried for long."""
+    files.answers.extend([packed(PACKED[:CUT])] * 9)
+    with pytest.raises(DownloadError, match="sent no whole file: the gzip content ends in the middle"):
+        await fetch()
+    assert not target.exists()
+    assert len(files.requests) == 3
+
+
+async def test_an_empty_file_may_have_a_coding(files: FileServer, fetch: Fetch, target: Path) -> None:
+    """A server that says that nothing comes has packed nothing."""
+    files.answers.append(packed(b""))
+    assert await fetch() == 0
+    assert target.read_bytes() == b""
 
 
 async def test_an_empty_file_is_a_file(files: FileServer, fetch: Fetch, target: Path) -> None:

@@ -37,12 +37,12 @@ class Connector(aiohttp.TCPConnector):
     request it belongs to.
 
     Args:
-        authorization: What each request has in its header of that name. It is added last: aiohttp would
-            refuse it beside a password from .netrc, and recorders of requests would keep it.
+        authorization: What each request has in its header of that name, or None. It is added last: aiohttp
+            would refuse it beside a password from .netrc, and recorders of requests would keep it.
         options: Further arguments of aiohttp's connector.
     """
 
-    def __init__(self, authorization: str, **options: Any) -> None:
+    def __init__(self, authorization: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._authorization = authorization
 
@@ -54,7 +54,8 @@ class Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             is_new = _parser(connection.protocol) is None
             if _is_silent(connection) or await _is_silent_but_for_tls(connection):
-                req.headers["Authorization"] = plain(self._authorization)
+                if self._authorization is not None:
+                    req.headers["Authorization"] = plain(self._authorization)
                 return connection
             connection.close()
             if is_new:

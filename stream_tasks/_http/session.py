@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Mapping
 
-__all__ = ["BrokenError", "Requests", "open_session"]
+__all__ = ["MAX_HEADER", "BrokenError", "Requests", "open_session"]
 
-_MAX_HEADER: Final = 64 * 2**10
+MAX_HEADER: Final = 64 * 2**10
 """The largest header that is taken, in bytes. Gateways add some that are larger than aiohttp's 8,190."""
 
 _KEEP_ALIVE: Final = 55.0  # Stream's load balancers cut idle connections at 60 s
@@ -111,8 +111,8 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=trust_env,
         auto_decompress=False,  # aiohttp takes content for whole that ends in the middle of its coding
-        max_line_size=_MAX_HEADER,
-        max_field_size=_MAX_HEADER,
+        max_line_size=MAX_HEADER,
+        max_field_size=MAX_HEADER,
     )
 
 
@@ -124,7 +124,7 @@ def _without_authorization(headers: Mapping[str, str]) -> dict[str, str]:
 def _limits(session: aiohttp.ClientSession) -> dict[str, Any]:
     """Return for a caller's session what the own one is made with."""
     limits = {
-        f"max_{name}_size": max(_MAX_HEADER, getattr(session, f"_max_{name}_size", 0))
+        f"max_{name}_size": max(MAX_HEADER, getattr(session, f"_max_{name}_size", 0))
         for name in ("line", "field")
     }
     return {"auto_decompress": False, **limits}

@@ -15,8 +15,11 @@ from aiohttp import ClientResponse, ClientSession, http_exceptions
 from yarl import URL
 
 from stream_tasks._backoff import Backoff
+from stream_tasks._content_coding import CodingError, inflater
 from stream_tasks._engine.finality import is_passing
 from stream_tasks._http import protocol
+from stream_tasks._http.pool import Connector
+from stream_tasks._http.session import MAX_HEADER
 from stream_tasks._http.transport import error_type
 from stream_tasks._version import __version__
 from stream_tasks.cli._output import printable
@@ -27,6 +30,9 @@ __all__ = ["DownloadError", "check_target", "download"]
 RETRIES: Final = Backoff(1.0, 30.0)
 MOST_FAILURES: Final = 8
 """So many tries in a row may bring nothing new, which with `RETRIES` is a minute and a half."""
+
+MOST_BROKEN: Final = 2
+"""So many times in a row the content may be broken, though all of it came."""
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
 
@@ -53,6 +59,10 @@ class _BadMomentError(Exception):
     def __init__(self, why: str, hold: float = 0.0) -> None:
         super().__init__(why)
         self.hold = hold
+
+
+class _BrokenContentError(_BadMomentError):
+    """Raised when what came is not whole, or not what its coding says: the file itself may be like that."""
 
 
 class _StaleLinkError(Exception):
@@ -131,9 +141,13 @@ async def download(
     """
     with _Part(path, overwrite=overwrite) as part:
         session = ClientSession(
+            connector=Connector(),
             timeout=TIMEOUT,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": f"stream_tasks/{__version__}"},
+            auto_decompress=False,  # aiohttp takes content for whole that ends in the middle of its coding
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
         async with session:
             await _fetch(session, url, part, renew=renew, seen=seen, tell=tell)
@@ -226,7 +240,8 @@ async def _fetch(
         except _BadMomentError as error:
             failures = 1 if part.size > most else failures + 1
             most = max(most, part.size)
-            if failures > MOST_FAILURES:
+            most_failures = MOST_BROKEN if isinstance(error, _BrokenContentError) else MOST_FAILURES
+            if failures > most_failures:
                 raise DownloadError(f"the download was tried again and again, but {error}") from None
             if failures == 1:
                 tell(str(error))
@@ -252,11 +267,28 @@ async def _try(session: ClientSession, url: str, part: _Part, seen: Seen) -> Non
             part.validator = None  # from the beginning, then
             raise _BadMomentError(f"{response.url.host} did not send the part of the file that is missing")
         seen(part.size, part.total)
-        async for chunk in response.content.iter_any():
-            part.write(chunk)
+        async for piece in _pieces(response):
+            part.write(piece)
             seen(part.size, part.total)
     if part.total is not None and part.size != part.total:
         raise _BadMomentError(f"only {part.size:,} of {part.total:,} bytes came")
+
+
+async def _pieces(response: ClientResponse) -> AsyncIterator[bytes]:
+    """Yield what is behind the link, its content coding undone.
+
+    Raises:
+        _BrokenContentError: The content is broken, or ends in the middle of its coding.
+    """
+    try:
+        coding = inflater(response.headers.get("Content-Encoding", ""))
+        async for chunk in response.content.iter_any():
+            for piece in (chunk,) if coding is None else coding.feed(chunk):
+                yield piece
+        if coding is not None and response.content_length != 0:  # then the server says that it is empty
+            coding.finish()
+    except CodingError as error:
+        raise _BrokenContentError(f"{response.url.host} sent no whole file: {error}") from None
 
 
 def _whole(response: ClientResponse) -> tuple[int | None, str | None]:
