@@ -383,15 +383,15 @@ def check_request_path(path: Any) -> str:
 def check_param(name: str, value: Any) -> str:
     """Return a query parameter as Stream reads it.
 
-    A list or a tuple is one comma-separated value, a mapping is JSON, an aware datetime RFC 3339; booleans
-    are ``true`` and ``false``, and numbers, texts and UUIDs what they are.
+    A list or a tuple is one comma-separated value, or JSON if it holds mappings or lists. A mapping is JSON,
+    an aware datetime RFC 3339. Booleans are ``true`` and ``false``; numbers, texts and UUIDs are as they are.
 
     Raises:
         TypeError: It is nothing of these.
-        ValueError: A datetime has no zone, or a number is NaN or infinite.
+        ValueError: A datetime has no zone, a number is NaN or infinite, or an item of a list has a comma.
     """
     if isinstance(value, list | tuple):
-        return ",".join(check_param(f"each of {name}", each) for each in value)
+        return _list_of(name, value)
     if isinstance(value, Mapping):
         return _json_of(name, value)
     if isinstance(value, datetime):
@@ -405,6 +405,15 @@ def check_param(name: str, value: Any) -> str:
     raise TypeError(
         f"{name} must be a text, number, bool, aware datetime, list or mapping, not {type(value).__name__}"
     )
+
+
+def _list_of(name: str, values: list[Any] | tuple[Any, ...]) -> str:
+    if any(isinstance(each, Mapping | list | tuple) for each in values):
+        return _json_of(name, values)
+    words = [check_param(f"each of {name}", each) for each in values]
+    if any("," in word for word in words):
+        raise ValueError(f"each of {name} must have no comma, which would make two of it, not {words!r}")
+    return ",".join(words)
 
 
 def _json_of(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ The rules:
 - a null where a default stands is the default;
 - texts, integers and booleans are never converted into each other;
 - a mapping of per-item outcomes is the whole payload, not a key of it;
+- NaN and the infinities, which are not JSON, are taken where anything may stand, and are never written;
 - nothing that is odd about a failed task's error or result hides that it failed.
 
 cattrs is imported, and its converters are made, with the first client: importing the package should
@@ -19,6 +20,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
@@ -50,11 +52,13 @@ _VALUE_SHOWN = 100
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON.
+    """Parse JSON; a byte-order mark before it is skipped.
 
     Raises:
         StreamDecodeException: The body is not JSON.
     """
+    if body.startswith(BOM_UTF8):
+        body = body.removeprefix(BOM_UTF8)
     try:
         return _decode(body.decode())
     except (ValueError, RecursionError) as exc:

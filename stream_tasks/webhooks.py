@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import zlib
 from typing import Any, Final
 
 from attrs import Factory, frozen
 
 from stream_tasks import _json
+from stream_tasks._content_coding import CodingError, Inflater, inflate
 from stream_tasks._secret import hidden, kind_of
 from stream_tasks.exceptions import StreamDecodeException
 
@@ -113,11 +113,10 @@ def _inflated(body: bytes) -> bytes:
     """Return the body that was signed; a framework may have inflated it already."""
     if not body.startswith(_GZIP):
         return body
-    inflate = zlib.decompressobj(wbits=31)
     try:
-        data = inflate.decompress(body, _MAX_BODY)
-    except zlib.error as exc:
-        raise StreamDecodeException(f"the body is broken gzip: {exc}") from exc
-    if inflate.unconsumed_tail or not inflate.eof:
-        raise StreamDecodeException("the body is cut, or larger than 16 MiB", path="$")
+        data = inflate(Inflater("gzip"), bytes(body), _MAX_BODY)
+    except CodingError as exc:
+        raise StreamDecodeException(f"the body is broken: {exc}") from exc
+    if len(data) > _MAX_BODY:
+        raise StreamDecodeException("the body is larger than 16 MiB", path="$")
     return data

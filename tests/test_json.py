@@ -22,8 +22,11 @@ from stream_tasks.models import (
     ExportChannelsResult,
     ExportUsersResult,
     ItemResult,
+    StartedTask,
     Task,
     TaskError,
+    TaskOutcome,
+    TaskResult,
 )
 
 T = TypeVar("T")
@@ -183,6 +186,30 @@ def test_no_value_breaks_the_reading_of_timestamps(value: Any) -> None:
 
 
 # Bodies
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"a": "\xef\xbb\xbf"}', b""], ids=ascii)
+def test_a_byte_order_mark_is_skipped(body: bytes) -> None:
+    """One that stands before the JSON; another one is data, or is wrong."""
+    mark = b"\xef\xbb\xbf"
+    if not body:
+        with pytest.raises(StreamDecodeException, match="not JSON"):
+            _json.loads(mark + mark)
+    else:
+        assert _json.loads(mark + body) == _json.loads(body)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_what_is_no_number_in_json_is_never_written(number: bytes) -> None:
+    """It is taken as a float, as other programs write it, and is null where it is shown."""
+    body = json.dumps(TASK | {"status": "completed", "result": {"a": ["?"]}}).encode()
+    task = _json.structure_task(body.replace(b'"?"', number))
+    assert task.result is not None
+    assert not math.isfinite(task.result["a"][0])
+    outcome = TaskOutcome(task.task_id, task, 1, 0.5, TaskResult(task.result, task))
+    assert json.loads(json.dumps(outcome.to_dict(), allow_nan=False))["result"] == {"a": [None]}
+    started: StartedTask[TaskResult] = StartedTask("t", {"a": task.result["a"]}, TaskResult)
+    assert json.loads(started.to_json())["data"] == {"a": [None]}
 
 
 @pytest.mark.parametrize(

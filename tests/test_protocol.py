@@ -362,6 +362,11 @@ def test_a_method_is_a_text() -> None:
         ),
         pytest.param({"a": 1, "b": 1.5}, "/x?api_key=k&a=1&b=1.5", id="numbers"),
         pytest.param({"a": ["x", "y"]}, "/x?api_key=k&a=x%2Cy", id="a list is one comma-separated value"),
+        pytest.param(
+            {"a": [{"b": "c,d"}, [1]]},
+            "/x?api_key=k&a=%5B%7B%22b%22%3A%22c%2Cd%22%7D%2C%5B1%5D%5D",
+            id="a list of what is no text is JSON",
+        ),
         pytest.param({"a": ("x", 1, None)[:2]}, "/x?api_key=k&a=x%2C1", id="and so is a tuple"),
         pytest.param(
             {"a": {"b": [1, None]}}, "/x?api_key=k&a=%7B%22b%22%3A%5B1%2Cnull%5D%7D", id="an object"
@@ -415,6 +420,9 @@ def test_booleans_in_a_list_are_written_as_json_writes_them() -> None:
             {"b": {1}}, TypeError, r"params\['a'\] must be what JSON can hold: .*set", id="a set inside"
         ),
         pytest.param(math.inf, ValueError, r"params\['a'\] must be what JSON can hold", id="infinity"),
+        pytest.param(
+            ["a", "b,c"], ValueError, r"each of params\['a'\] must have no comma", id="a comma in a list"
+        ),
         pytest.param(
             NOW.replace(tzinfo=None), ValueError, r"params\['a'\] must be an aware datetime", id="no zone"
         ),

@@ -1068,7 +1068,7 @@ BODIES = {
     "a text": b'"x"',
     "null": b"null",
     "nothing": b"",
-    "a byte order mark": b"\xef\xbb\xbf" + task_body(),
+    "a byte-order mark amid it": b"\xef\xbb\xbf" * 2 + task_body(),
     "invalid UTF-8": b'{"task_id": "\xff"}',
     "a result that is a list": task_body(result=[1]),
     "a result that is a text": task_body(result="x" * 10**6),
