@@ -551,6 +551,20 @@ def test_a_redirect_is_an_error(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (302, "a redirect, which is not followed: is base_url right?"),
+        (304, "not modified: a cache answers a question that was not asked"),
+        (407, "a proxy asks for credentials: are those in HTTP_PROXY or HTTPS_PROXY right?"),
+        (502, "the answer is no error envelope of Stream: 'Bad Gateway'"),
+    ],
+)
+def test_an_error_that_is_not_of_stream_is_described(status: int, message: str) -> None:
+    """It says what is probably wrong."""
+    assert refused(status, b"Bad Gateway").message == message
+
+
+@pytest.mark.parametrize(
     ("header", "expected"),
     [
         pytest.param({}, None, id="without Retry-After"),
@@ -715,6 +729,31 @@ def test_a_date_without_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_retry_after_is_seconds_or_a_date(value: str | None, expected: timedelta | None) -> None:
     """A wait that makes sense is never negative, and what makes none is None."""
     assert parse_retry_after(value, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        pytest.param("Fri, 01 May 2026 12:10:00 GMT", 1, id="the server's clock is fast"),
+        pytest.param("Fri, 01 May 2026 12:10:02 GMT", 0, id="it is over by the server's clock"),
+        pytest.param("Friday, 01-May-26 12:09:00 GMT", 61, id="as RFC 850 wrote it"),
+        pytest.param("yesterday", 601, id="the server's clock makes no sense"),
+        pytest.param(None, 601, id="the server's clock is not known"),
+    ],
+)
+def test_a_date_counts_from_what_the_server_s_clock_shows(date: str | None, seconds: int) -> None:
+    """Both are the server's; ours may be minutes away."""
+    found = parse_retry_after("Fri, 01 May 2026 12:10:01 GMT", date, now=NOW)
+    assert found == timedelta(seconds=seconds)
+
+
+def test_a_refusal_reads_its_date_by_its_own_clock() -> None:
+    """So do a spent quota and a server under maintenance."""
+    headers = {"Retry-After": "Fri, 01 May 2026 12:10:01 GMT", "Date": "Fri, 01 May 2026 12:10:00 GMT"}
+    error = refused(429, b"", headers)
+    assert isinstance(error, StreamRateLimitException)
+    assert error.retry_after == timedelta(seconds=1)
+    assert refused(503, b"", headers).hold == 1
 
 
 def test_a_date_counts_from_now() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -61,6 +60,8 @@ _CLOCKS_AGREE = 2  # a Date is cut to whole seconds, and takes time to arrive
 FIRST_ERROR: Final = 300  # redirects are not followed
 FIRST_SERVER_ERROR: Final = 500
 _FIRST_CLIENT_ERROR = 400
+_NOT_MODIFIED = 304
+_PROXY_UNAUTHORIZED = 407
 _MOST_DIGITS = 18
 _TOO_MANY_REQUESTS = 429
 _LONGEST_RETRY_AFTER: Final = 10**9
@@ -141,15 +142,24 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
     text = body.decode("utf-8", "replace")
     fields = _envelope(body)
     if not fields:
-        fields = {"message": f"the answer is no error envelope of Stream: {text[:200]!r}"}
-        if status < _FIRST_CLIENT_ERROR:
-            fields["message"] = "a redirect, which is not followed: is base_url right?"
+        fields = {"message": _foreign(status, text)}
     fields["rate_limit"] = parse_rate_limit(headers)
     fields["raw_response_body"] = text
-    retry_after = parse_retry_after(headers.get("Retry-After"))
+    retry_after = parse_retry_after(headers.get("Retry-After"), headers.get(_DATE))
     if status == _TOO_MANY_REQUESTS:
         raise StreamRateLimitException(status_code=status, retry_after=retry_after, **fields)
     raise StreamApiException(status_code=status, _hold=retry_after, **fields)
+
+
+def _foreign(status: int, text: str) -> str:
+    """Describe an error that Stream did not write."""
+    if status == _NOT_MODIFIED:
+        return "not modified: a cache answers a question that was not asked"
+    if status < _FIRST_CLIENT_ERROR:
+        return "a redirect, which is not followed: is base_url right?"
+    if status == _PROXY_UNAUTHORIZED:
+        return "a proxy asks for credentials: are those in HTTP_PROXY or HTTPS_PROXY right?"
+    return f"the answer is no error envelope of Stream: {text[:200]!r}"
 
 
 def _envelope(body: bytes) -> dict[str, Any]:
@@ -213,12 +223,15 @@ def _parse_date(date: str | None) -> float | None:
         return None
 
 
-def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:
+def parse_retry_after(
+    value: str | None, date: str | None = None, *, now: datetime | None = None
+) -> timedelta | None:
     """Read ``Retry-After``: seconds or an HTTP date.
 
     Args:
         value: The header's value, if it was there.
-        now: The wall clock.
+        date: The answer's ``Date``, if it was there: what the server's clock showed.
+        now: What ours shows; it counts where the server's is not known.
 
     Returns:
         How long to wait, zero for a date in the past, None for what makes no sense.
@@ -230,17 +243,11 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
             return None
         seconds = float(value)
     except ValueError:
-        return _until(value, now or datetime.now(UTC))
-    if not math.isfinite(seconds) or seconds < 0 or seconds > _LONGEST_RETRY_AFTER:
+        until, theirs = _parse_date(value), _parse_date(date)
+        if until is None:
+            return None
+        ours = time.time() if now is None else now.timestamp()
+        return timedelta(seconds=max(until - (ours if theirs is None else theirs), 0.0))
+    if not 0 <= seconds <= _LONGEST_RETRY_AFTER:
         return None
     return timedelta(seconds=seconds)
-
-
-def _until(value: str, now: datetime) -> timedelta | None:
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(when - now, timedelta(0))

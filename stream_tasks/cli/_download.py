@@ -366,7 +366,8 @@ def _check_status(response: ClientResponse) -> None:
         return
     told = f"{host} answered HTTP {status} {response.reason or ''}".rstrip()
     if is_passing(status):
-        hold = protocol.parse_retry_after(response.headers.get("Retry-After"))
+        headers = response.headers
+        hold = protocol.parse_retry_after(headers.get("Retry-After"), headers.get("Date"))
         raise _BadMomentError(told, 0.0 if hold is None else min(hold.total_seconds(), _LONGEST_HOLD))
     raise _StaleLinkError(f"{told}: the link may have expired")
 
