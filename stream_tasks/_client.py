@@ -62,6 +62,7 @@ from stream_tasks._engine.pacing import Pacer, Unpaced
 from stream_tasks._engine.tracked import Wait
 from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
+from stream_tasks._http.proxies import check_proxies
 from stream_tasks._http.transport import Connections, Transport, drop
 from stream_tasks._requests import Request, custom
 from stream_tasks._results import (
@@ -166,7 +167,7 @@ class AsyncStream:
         not_found_grace: For how long from a wait's start a 404 means "not visible yet", in seconds.
         session: An `aiohttp.ClientSession` to use; it is not closed, and its own connector's limits hold.
         ssl_context: The authorities to trust, in place of the system's.
-        trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
+        trust_env: Whether to heed ``HTTPS_PROXY`` and the like, and passwords in .netrc.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
 
     Raises:
@@ -211,6 +212,8 @@ class AsyncStream:
         self._query = protocol.request_target("", self._api_key)
         self._pacer = Pacer if pacing else Unpaced
         self._session = check_instance("session", session, aiohttp.ClientSession)
+        if trust_env if session is None else session.trust_env:
+            check_proxies(self._origin)
         self._engines: dict[asyncio.AbstractEventLoop, _Here] = {}
         self._is_closed = False
         if protocol.is_plain_http_beyond_loopback(self._origin):

@@ -15,7 +15,7 @@ import time
 import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -490,8 +490,11 @@ async def test_a_cancelled_exchange_gives_its_connection_up(server: FakeStream) 
 # Bodies
 
 
-async def exchange(content: bytes) -> Answer:
-    async with raw_server(says(content)) as raw, transport(raw.url) as made:
+PACKED = gzip.compress(b'{"task_id": "t"}')
+
+
+async def exchange(content: bytes, session: aiohttp.ClientSession | None = None) -> Answer:
+    async with raw_server(says(content)) as raw, transport(raw.url, session) as made:
         return await made.exchange("GET", "/")
 
 
@@ -510,13 +513,72 @@ def chunked(*chunks: bytes) -> bytes:
         pytest.param(
             answer(gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip"), b'{"a": 1}', id="a body in gzip"
         ),
+        pytest.param(
+            answer(gzip.compress(b'{"a": 1}'), "Content-Encoding: x-gzip"),
+            b'{"a": 1}',
+            id="a body in gzip under its old name",
+        ),
+        pytest.param(
+            answer(gzip.compress(b'{"a"') + gzip.compress(b": 1}"), "Content-Encoding: gzip"),
+            b'{"a": 1}',
+            id="a body of two members",
+        ),
+        pytest.param(
+            answer(zlib.compress(b'{"a": 1}'), "Content-Encoding: deflate"), b'{"a": 1}', id="deflate"
+        ),
+        pytest.param(answer(b"{}", "Content-Encoding: identity"), b"{}", id="no coding, and it is said"),
+        pytest.param(answer(b"", "Content-Encoding: gzip"), b"", id="nothing, though compressed"),
         pytest.param(answer(b"x" * 300_000), b"x" * 300_000, id="a body of many reads"),
         pytest.param(answer(b"x" * MAX_BODY), b"x" * MAX_BODY, id="the largest body"),
     ],
 )
 async def test_a_whole_body_is_read(content: bytes, expected: bytes) -> None:
-    """However the body comes, the answer holds all of it."""
+    """However the body comes, the answer holds all of it; over a caller's session, too."""
     assert (await exchange(content)).body == expected
+    async with aiohttp.ClientSession() as session:
+        assert (await exchange(content, session)).body == expected
+
+
+NOT_WHOLE = {
+    "cut in the middle of its coding": (answer(PACKED[:-9], "Content-Encoding: gzip"), RESET),
+    "cut before the last byte": (answer(PACKED[:-1], "Content-Encoding: gzip"), RESET),
+    "cut before the first byte": (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        RESET,
+    ),
+    "with garbage behind it": (answer(PACKED + b"{}", "Content-Encoding: gzip"), RESET),
+    "in a coding that was not asked for": (answer(PACKED, "Content-Encoding: br"), UNKNOWN),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), NOT_WHOLE.values(), ids=NOT_WHOLE)
+@pytest.mark.parametrize("is_injected", [False, True], ids=["own session", "the caller's session"])
+async def test_a_body_that_is_not_whole_is_no_answer(
+    content: bytes, expected: str, *, is_injected: bool
+) -> None:
+    """The framing alone does not tell: the coding must have ended, too. Of an error, the status counts."""
+    async with aiohttp.ClientSession() as injected:
+        session = injected if is_injected else None
+        with pytest.raises(StreamTransportException, match=r"gzip content|content coding") as info:
+            await exchange(content, session)
+        assert info.value.error_type == expected
+        assert (await exchange(content.replace(b"200", b"503", 1), session)).status == 503
+
+
+@pytest.mark.parametrize("size", [9_000, 60_000])
+@pytest.mark.parametrize("is_injected", [False, True], ids=["own session", "the caller's session"])
+async def test_a_large_header_is_taken(size: int, *, is_injected: bool) -> None:
+    """Gateways add such, and the answer is good all the same."""
+    async with aiohttp.ClientSession() as injected:
+        found = await exchange(answer(b"{}", f"X-Policy: {'x' * size}"), injected if is_injected else None)
+    assert (found.body, len(found.headers["X-Policy"])) == (b"{}", size)
+
+
+async def test_a_session_that_takes_larger_headers_still_does() -> None:
+    """Its own limits hold where they are wider."""
+    async with aiohttp.ClientSession(max_field_size=200_000) as session:
+        found = await exchange(answer(b"{}", f"X-Policy: {'x' * 150_000}"), session)
+    assert len(found.headers["X-Policy"]) == 150_000
 
 
 async def test_status_and_headers_are_told() -> None:
@@ -626,6 +688,28 @@ async def test_a_connection_that_was_closed_while_idle(server: FakeStream, *, is
             assert len(server.requests) == count
 
 
+async def ask_amid_trouble(made: Transport) -> None:
+    nothing: dict[str, str] = {}
+    try:
+        nothing["a-token and more"]
+    except KeyError:
+        await made.exchange("GET", "/")
+
+
+async def test_what_the_caller_was_handling_stays_as_it_was(server: FakeStream) -> None:
+    """A failure within an except clause leaves the error of that clause alone."""
+    server.inject(Fault.reset(), times=2)
+    async with transport(server.url) as made:
+        with pytest.raises(StreamTransportException) as info:
+            await ask_amid_trouble(made)
+    handled: BaseException | None = info.value
+    while handled is not None and not isinstance(handled, KeyError):
+        handled = handled.__context__
+    assert handled is not None
+    assert handled.args == ("a-token and more",)
+    assert handled.__traceback__ is not None
+
+
 # What goes over the wire
 
 
@@ -659,6 +743,78 @@ async def test_a_body_goes_out_as_json(server: FakeStream, *, is_injected: bool)
     assert (request.method, request.json) == ("POST", {"a": 1})
     assert request.headers["Content-Type"] == "application/json"
     assert request.headers["Authorization"] == "a-token"
+
+
+def link_local() -> str | None:
+    """Return an IPv6 address of this machine that needs a zone, if it has one."""
+    with suppress(OSError):
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            address, *_, name = line.split()
+            if address.startswith("fe80"):
+                return f"{':'.join(re.findall('....', address))}%25{name}"
+    return None
+
+
+@pytest.mark.skipif(link_local() is None, reason="this machine has no IPv6 address with a zone")
+@pytest.mark.parametrize("percent", ["%25", "%"])
+async def test_an_address_with_a_zone(percent: str) -> None:
+    """The zone says which way to go, and is not sent; it may be written as in a URL or as elsewhere."""
+    raw = RawServer(says(answer(b"{}")))
+    listener = await asyncio.start_server(raw.talk, "::", 0)
+    port = listener.sockets[0].getsockname()[1]
+    host = str(link_local())
+    async with transport(f"http://[{host.replace('%25', percent)}]:{port}/base") as made:
+        assert (await made.exchange("GET", "/x?y=z")).body == b"{}"
+    listener.close()
+    assert raw.heads[0].startswith(b"GET /base/x?y=z HTTP/1.1\r\n")
+    assert f"Host: [{host.partition('%')[0]}]:{port}\r\n".encode() in raw.heads[0]
+
+
+class Recorder:
+    """Stands in aiohttp's way as recorders of HTTP do, and keeps the types of what passes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.types: list[type] = []
+        request = aiohttp.ClientSession._request
+
+        async def recorded(session: Any, method: str, url: Any, **options: Any) -> aiohttp.ClientResponse:
+            headers = session._prepare_headers(options.get("headers"))
+            self.types += [type(method), *map(type, headers.values())]
+            self.types += [type(options.get("data"))] if options.get("data") else []
+            return await request(session, method, url, **options)
+
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", recorded)
+
+
+@pytest.mark.parametrize("is_injected", [False, True], ids=["own session", "the caller's session"])
+@pytest.mark.parametrize("trust_env", [False, True])
+async def test_recorders_see_plain_texts(
+    server: FakeStream, monkeypatch: pytest.MonkeyPatch, *, is_injected: bool, trust_env: bool
+) -> None:
+    """They write down what is sent, and know nothing of a text that hides itself."""
+    recorder = Recorder(monkeypatch)
+    sent: list[type] = []
+
+    async def look(_: Any, __: Any, params: aiohttp.TraceRequestHeadersSentParams) -> None:
+        sent.extend(map(type, params.headers.values()))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(look)
+    async with aiohttp.ClientSession(trace_configs=[trace], trust_env=trust_env) as session:
+        client = AsyncStream(
+            server.api_key,
+            server.api_secret,
+            base_url=server.url,
+            session=session if is_injected else None,
+            trust_env=trust_env,
+        )
+        async with client:
+            server.add_task("t")
+            await client.get_task("t")
+            await client.delete_users(["jane"])
+    assert set(recorder.types) == {str, bytes}
+    assert set(sent) == ({str} if is_injected else set())
+    assert server.requests[-1].headers["Authorization"]
 
 
 async def test_the_path_is_sent_as_it_is_given(server: FakeStream) -> None:
