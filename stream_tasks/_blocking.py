@@ -315,8 +315,9 @@ class Stream:
     ) -> Iterator[TaskOutcome[R]]:
         """Wait for many tasks: an iterator over their outcomes, in the order of completion.
 
-        Leaving the loop stops all other waits. `tasks` is pulled and `on_update` is called in this
-        thread; both may call the client.
+        Leaving the loop stops all other waits. If `tasks` raises, or yields what is no task, no more is
+        pulled from it; the waits that have begun go on, and the error is raised after their outcomes.
+        `tasks` is pulled and `on_update` is called in this thread; both may call the client.
 
         Args:
             tasks: Ids, and what starting operations returned; any iterable. It is pulled as there is
@@ -335,8 +336,9 @@ class Stream:
             An iterator; nothing about one task is raised.
 
         Raises:
-            TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
-            ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
+            TypeError: An argument, or one of `tasks`, has a wrong type.
+            ValueError: An argument, or one of `tasks`, is out of range.
+            Exception: Whatever `tasks` raises, as it is; an interrupt comes at once.
         """
         calls: Calls = new_queue()
         rest = iter(check_tasks(tasks))

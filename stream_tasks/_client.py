@@ -526,7 +526,8 @@ class AsyncStream:
     ) -> AsyncGenerator[TaskOutcome[R]]:
         """Wait for many tasks: an async iterator over their outcomes, in the order of completion.
 
-        Leaving the loop stops all other waits.
+        Leaving the loop stops all other waits. If `tasks` raises, or yields what is no task, no more is
+        pulled from it; the waits that have begun go on, and the error is raised after their outcomes.
 
         Args:
             tasks: Ids, and what starting operations returned; any iterable or async iterable. It is pulled
@@ -545,8 +546,9 @@ class AsyncStream:
             An async iterator; nothing about one task is raised.
 
         Raises:
-            TypeError: An argument, or one of `tasks` when it is pulled, has a wrong type.
-            ValueError: An argument, or one of `tasks` when it is pulled, is out of range.
+            TypeError: An argument, or one of `tasks`, has a wrong type.
+            ValueError: An argument, or one of `tasks`, is out of range.
+            Exception: Whatever `tasks` raises, as it is.
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         if max_waiting is not None:
@@ -598,7 +600,8 @@ class AsyncStream:
                     await tell(on_update, event)
                 elif pulling.done():
                     pulling.result()
-            pulling.result()
+            if (error := pulling.result()) is not None:
+                raise error
         finally:
             pulling.cancel()
             try:
@@ -735,8 +738,14 @@ def _key(place: str | int, ids: Container[str]) -> str:
     return key
 
 
-async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]) -> None:
-    """Take from `source` as there is room, and give other coroutines their turn."""
+async def _pull(
+    source: AsyncIterable[T], room: asyncio.Semaphore | None, begin: Callable[[T], None]
+) -> Exception | None:
+    """Take from `source` as there is room, and give other coroutines their turn.
+
+    Returns:
+        What broke `source`, or None at its end. What was taken before is waited for in either case.
+    """
     rest = aiter(source)
     taken = 0
     while True:
@@ -748,7 +757,9 @@ async def _pull(source: AsyncIterable[T], room: asyncio.Semaphore | None, begin:
         try:
             begin(await anext(rest))
         except StopAsyncIteration:
-            return
+            return None
+        except Exception as exc:  # noqa: BLE001 - it is raised when its turn comes
+            return exc
 
 
 async def _typed(snapshots: AsyncGenerator[Task], goal: Goal[S]) -> AsyncGenerator[Task[S]]:

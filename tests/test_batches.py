@@ -175,6 +175,25 @@ async def test_batches_start_as_there_is_room_to_wait(server: FakeStream, client
     assert [request.method for request in server.requests] == ["POST", "GET"] * 8
 
 
+async def test_a_refused_batch_hides_no_task_that_was_started(
+    server: FakeStream, client: AsyncStream
+) -> None:
+    """All outcomes come first, then the error, and no task runs on unseen."""
+    server.script_operation("export_users", after=0.3, times=9)
+    server.inject(Fault.delay(0), 5, path="/export/users")
+    server.inject(Fault.status(400), path="/export/users")
+    found = []
+    with pytest.raises(StreamBatchException) as caught:  # noqa: PT012 - the loop is what is tested
+        async for outcome in client.as_completed(
+            client.start_in_batches(client.export_users, users(200)), 0.05
+        ):
+            assert outcome.ok
+            found.append(outcome.task_id)
+    assert len(found) == 5
+    assert sorted(map(str, found)) == sorted(caught.value.task_ids)
+    assert caught.value.position == 125
+
+
 # Arguments
 
 

@@ -377,15 +377,17 @@ def test_outcomes_come_as_they_are_completed(threaded_server: FakeStream, blocki
 
 
 def test_an_error_of_the_tasks_reaches_the_caller(threaded_server: FakeStream, blocking: Stream) -> None:
-    """What the iterable of tasks raises ends the iteration, and nothing polls on."""
-    threaded_server.add_task("t", never=True)
+    """After the outcomes that `as_completed` has for it, at once from `wait_for_tasks`; nothing polls on."""
+    threaded_server.add_task("t", after=0.3)
 
     def names() -> Iterator[str]:
         yield "t"
         raise LookupError("mine")
 
+    outcomes = blocking.as_completed(names(), 0.05)
+    assert next(outcomes).ok
     with pytest.raises(LookupError, match="mine"):
-        list(blocking.as_completed(names(), 0.05))
+        next(outcomes)
     with pytest.raises(LookupError, match="mine"):
         blocking.wait_for_tasks(names())
     assert_quiet(blocking, threaded_server)

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -230,7 +230,7 @@ class Inbox:
         self._orphans += self._engine.leave(wait)
 
 
-async def unwound(cancelled: Sequence[asyncio.Task[None]]) -> None:
+async def unwound(cancelled: Sequence[asyncio.Task[Any]]) -> None:
     """Return when cancelled asyncio tasks have ended: what was for one call alone ends with it."""
     with anyio.CancelScope(shield=True):
         await asyncio.wait(cancelled)
