@@ -124,7 +124,7 @@ def check_word(name: str, value: Any, known: tuple[str, ...], *, is_closed: bool
             name,
             text_value(value),
             ", ".join(known),
-            extra={"event": "word_unknown"},
+            extra={"stream_event": "word_unknown"},
         )
     return text_value(value)
 

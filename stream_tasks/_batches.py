@@ -147,7 +147,7 @@ async def _start(
                 "%s was refused for the rate limit, and is tried again in %.1f s",
                 name,
                 delay,
-                extra={"event": "rate_limited"},
+                extra={"stream_event": "rate_limited", "stream_operation": name, "stream_delay": delay},
             )
         await anyio.sleep(delay)
         waited += delay

@@ -70,6 +70,7 @@ from stream_tasks._results import (
     OperationName,
     decode_answer,
     goal_of_ids,
+    operation_of,
     outcome_at_once,
     outcome_of,
     resolve,
@@ -220,7 +221,7 @@ class AsyncStream:
             logger.warning(
                 "the token is sent unencrypted: %s is plain http",
                 self._origin,
-                extra={"event": "plain_http"},
+                extra={"stream_event": "plain_http"},
             )
 
     @classmethod
@@ -402,7 +403,7 @@ class AsyncStream:
             check_callback("on_update", on_update)
         if task_id is None:
             return result_at_once(goal)
-        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update), goal)
+        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update, goal.operation), goal)
 
     def watch_task(
         self,
@@ -435,11 +436,11 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         of_ids = goal_of_ids(result_type, operation)
-        task_id, _ = resolve(task, of_ids)
+        task_id, goal = resolve(task, of_ids)
         if task_id is None:
             return _each(())
         engine = self._here().engine
-        snapshots = follow(engine, task_id, engine.terms(backoff, timeout))
+        snapshots = follow(engine, task_id, engine.terms(backoff, timeout), goal.operation)
         if result_type is None and operation is None:
             return cast("AsyncGenerator[Task[S]]", snapshots)
         return _typed(snapshots, of_ids)
@@ -505,7 +506,10 @@ class AsyncStream:
             return None if on_outcome is None else tell(on_outcome, outcome)
 
         try:
-            waits = (Wait(task_id, terms, inbox) for task_id in list(waiting))
+            waits = (
+                Wait(task_id, terms, inbox, operation_of(task, of_ids))
+                for task_id, task in list(waiting.items())
+            )
             await wait_for_all(inbox, waits, terms.deadline, end, on_update)
         finally:
             await inbox.close()
@@ -578,7 +582,7 @@ class AsyncStream:
         def begin(task: str | UUID | StartedTask[Any]) -> None:
             self._here()  # or this client was closed in the meantime
             task_id, goal = decide(task)
-            wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox)
+            wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox, goal.operation)
             pulled[wait] = goal
             if task_id is None:
                 inbox.put(wait)

@@ -22,6 +22,7 @@ __all__ = [
     "OperationName",
     "decode_answer",
     "goal_of_ids",
+    "operation_of",
     "outcome_at_once",
     "outcome_of",
     "resolve",
@@ -117,6 +118,11 @@ def resolve(
     if task.task_id is None:
         return None, Goal(kind, task.operation, task.items, task)
     return check_task_id(task.task_id), Goal(kind, task.operation, task.items)
+
+
+def operation_of(task: Any, of_ids: Goal[Any]) -> str | None:
+    """Return the operation that started a task, if it is known."""
+    return task.operation if isinstance(task, StartedTask) else of_ids.operation
 
 
 def outcome_of(wait: Wait, goal: Goal[T]) -> TaskOutcome[T]:

@@ -289,7 +289,7 @@ class TestLines:
         logger = logging.getLogger("stream_tasks")
         with warnings_on_stderr():
             for number in range(3):
-                logger.warning("trouble %d", number, extra={"event": "retrying"})
+                logger.warning("trouble %d", number, extra={"stream_event": "retrying"})
             logger.warning("other \x07")
         assert capsys.readouterr().err == "Warning: trouble 0\nWarning: other \\u0007\n"
         assert logger.propagate

@@ -236,7 +236,7 @@ def test_plain_http_beyond_this_machine_is_warned_of(caplog: pytest.LogCaptureFi
     assert not caplog.records
     make(base_url="http://stream.example")
     [record] = caplog.records
-    assert (record.levelno, record.event) == (logging.WARNING, "plain_http")  # type: ignore[attr-defined]
+    assert (record.levelno, record.stream_event) == (logging.WARNING, "plain_http")  # type: ignore[attr-defined]
     assert "http://stream.example" in record.message
 
 

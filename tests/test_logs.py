@@ -11,6 +11,7 @@ from scripted import ById, Script, ScriptedStream, assert_rests
 from stream_tasks import (
     AsyncStream,
     StreamApiException,
+    StreamRateLimitException,
     StreamTaskException,
     StreamTransportException,
     StreamWaitTimeoutException,
@@ -26,14 +27,14 @@ def _everything(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[Any]:
-    return [record.event for record in caplog.records]  # type: ignore[attr-defined]
+    return [record.stream_event for record in caplog.records]  # type: ignore[attr-defined]
 
 
 def the(caplog: pytest.LogCaptureFixture, event: str) -> dict[str, Any]:
     """The facts of the one record of an event."""
-    [record] = [record for record in caplog.records if getattr(record, "event", None) == event]
+    [record] = [record for record in caplog.records if getattr(record, "stream_event", None) == event]
     assert record.name == "stream_tasks"
-    return vars(record)
+    return {name.removeprefix("stream_"): value for name, value in vars(record).items()}
 
 
 @pytest.mark.looptime
@@ -44,7 +45,7 @@ async def test_a_wait_tells_its_story(caplog: pytest.LogCaptureFixture) -> None:
     assert events(caplog) == ["wait_started", "retrying", "resumed", "wait_finished"]
     levels = [record.levelname for record in caplog.records]
     assert levels == ["INFO", "WARNING", "INFO", "INFO"]
-    assert all(record.task_id == "t" for record in caplog.records)  # type: ignore[attr-defined]
+    assert all(record.stream_task_id == "t" for record in caplog.records)  # type: ignore[attr-defined]
     retrying = the(caplog, "retrying")
     assert (retrying["error_type"], retrying["status_code"]) == ("connection_reset", None)
     assert (retrying["status"], retrying["attempt"]) == ("running", 2)
@@ -59,19 +60,25 @@ async def test_a_wait_tells_its_story(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("script", "error", "event", "facts"),
     [
-        pytest.param(["failed"], StreamTaskException, "wait_finished", {"status": "failed"}, id="it failed"),
+        pytest.param(
+            ["failed"],
+            StreamTaskException,
+            "wait_finished",
+            {"levelname": "WARNING", "status": "failed", "error_type": "unknown"},
+            id="it failed",
+        ),
         pytest.param(
             ["running"],
             StreamWaitTimeoutException,
             "wait_timed_out",
-            {"status": "running", "error_type": "timeout"},
+            {"levelname": "INFO", "status": "running", "error_type": "timeout", "reason": "still_running"},
             id="it timed out",
         ),
         pytest.param(
             [StreamApiException(status_code=401)],
             StreamApiException,
             "wait_finished",
-            {"status": None, "error_type": "StreamApiException", "status_code": 401},
+            {"levelname": "WARNING", "status": None, "error_type": "StreamApiException", "status_code": 401},
             id="the server refused",
         ),
     ],
@@ -94,7 +101,7 @@ async def test_waits_for_many_tasks_are_told_one_by_one(caplog: pytest.LogCaptur
         assert outcome.task_id == "a"
         break
     await asyncio.sleep(1)
-    told = sorted((record.event, record.task_id) for record in caplog.records)  # type: ignore[attr-defined]
+    told = sorted((record.stream_event, record.stream_task_id) for record in caplog.records)  # type: ignore[attr-defined]
     assert told == [
         ("wait_cancelled", "b"),
         ("wait_cancelled", "c"),
@@ -110,7 +117,7 @@ async def test_troubles_that_come_and_go_do_not_flood_the_log(caplog: pytest.Log
     begun = asyncio.get_running_loop().time()
     await client.wait_for_task("t", 0.05, None)
     took = asyncio.get_running_loop().time() - begun
-    told = [record.levelno for record in caplog.records if record.event == "retrying"]  # type: ignore[attr-defined]
+    told = [record.levelno for record in caplog.records if record.stream_event == "retrying"]  # type: ignore[attr-defined]
     assert len(told) == 100
     assert 2 < told.count(logging.WARNING) <= took + 1
     assert events(caplog).count("resumed") == 100
@@ -122,6 +129,85 @@ async def test_by_default_only_warnings_show(caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.WARNING, "stream_tasks")
     await ScriptedStream(Script("running", AWAY, "odd", "completed")).wait_for_task("t", timeout=30)
     assert events(caplog) == ["retrying", "status_unknown"]
+
+
+@pytest.mark.looptime
+async def test_what_fails_shows_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    """A failed task and an error are warnings, a completed task and a time-out are not."""
+    caplog.set_level(logging.WARNING, "stream_tasks")
+    refused = StreamApiException(status_code=401)
+    client = ScriptedStream(ById({"a": ["failed"], "b": [refused], "c": ["completed"], "d": ["running"]}))
+    await client.wait_for_tasks(["a", "b", "c", "d"], timeout=5)
+    told = {record.stream_task_id: record.getMessage() for record in caplog.records}  # type: ignore[attr-defined]
+    assert told == {
+        "a": "the wait for task a has ended: it failed (unknown)",
+        "b": "the wait for task b ended with an error: HTTP 401",
+    }
+
+
+async def test_a_failed_task_is_told_with_its_own_error_type(
+    server: FakeStream, client: AsyncStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And with the operation, whose task may be known by its id alone."""
+    error = {"type": "CouldNotDelete", "description": "no"}
+    server.script_operation("delete_users", statuses=[], error=error, final="failed", times=2)
+    started = await client.delete_users(["u"])
+    with pytest.raises(StreamTaskException):
+        await client.wait_for_task(started)
+    facts = the(caplog, "wait_finished")
+    assert facts.items() >= {"error_type": "CouldNotDelete", "operation": "delete_users"}.items()
+    assert facts["message"] == (
+        f"the wait for task {started.task_id} (delete_users) has ended: it failed (CouldNotDelete)"
+    )
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("how", ["one", "many", "as completed", "watched"])
+async def test_records_name_the_operation(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However the task is waited for: from the beginning to the end, and where there is trouble."""
+    client = ScriptedStream(Script(AWAY, "odd", "completed"))
+    match how:
+        case "one":
+            await client.wait_for_task("t", operation="delete_users")
+        case "many":
+            await client.wait_for_tasks(["t"], operation="delete_users")
+        case "as completed":
+            _ = [each async for each in client.as_completed(["t"], operation="delete_users")]
+        case _:
+            _ = [each async for each in client.watch_task("t", operation="delete_users")]
+    assert events(caplog) == ["wait_started", "retrying", "resumed", "status_unknown", "wait_finished"]
+    assert {record.stream_operation for record in caplog.records} == {"delete_users"}  # type: ignore[attr-defined]
+    assert all("task t (delete_users)" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.looptime
+async def test_no_attribute_can_stand_in_for_anothers(caplog: pytest.LogCaptureFixture) -> None:
+    """All begin with `stream_`: nothing is called `event`, which structlog takes for the message."""
+    client = ScriptedStream(ById({"a": [AWAY, "completed"], "b": ["failed"], "c": ["odd"]}))
+    await client.wait_for_tasks(["a", "b", "c"], timeout=5)
+    usual = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
+    added = {name for record in caplog.records for name in vars(record).keys() - usual}
+    assert len(added) > 8
+    assert all(name.startswith("stream_") for name in added)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        pytest.param([StreamApiException(status_code=404)], "not_found", id="the task is not there"),
+        pytest.param([AWAY], "unreachable", id="the server is not there"),
+        pytest.param(["running"], "still_running", id="the task takes longer"),
+        pytest.param([StreamRateLimitException()], "rate_limited", id="the quota is spent"),
+    ],
+)
+async def test_a_time_out_is_told_with_its_reason(
+    steps: list[Any], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, the message and the exception alike."""
+    with pytest.raises(StreamWaitTimeoutException, match=reason.replace("_", " ")) as caught:
+        await ScriptedStream(Script(*steps)).wait_for_task("t", timeout=2)
+    assert caught.value.reason == the(caplog, "wait_timed_out")["reason"] == reason
 
 
 async def test_each_request_has_a_line(
@@ -152,7 +238,7 @@ async def test_a_filter_that_raises_loses_no_wait(event: str) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
 
     def raise_once(record: logging.LogRecord) -> bool:
-        if getattr(record, "event", None) == event and not told:
+        if getattr(record, "stream_event", None) == event and not told:
             raise LookupError(event)
         return True
 

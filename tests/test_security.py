@@ -1017,7 +1017,7 @@ def test_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture, kind: An
     for _ in range(3):
         with pytest.raises(StreamTransportException):
             asyncio.run(client.get_task("t")) if kind is AsyncStream else client.get_task("t")
-    assert [getattr(record, "event", "") for record in caplog.records].count("plain_http") == 1
+    assert [getattr(record, "stream_event", "") for record in caplog.records].count("plain_http") == 1
 
 
 # What a server says is data

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["follow", "tell", "wait_for_all", "wait_for_end"]
 
 
-async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: OnUpdate | None = None) -> Task:
+async def wait_for_end(
+    engine: Engine,
+    task_id: str,
+    terms: Terms,
+    on_update: OnUpdate | None = None,
+    operation: str | None = None,
+) -> Task:
     """Wait for a task's end.
 
     Returns:
@@ -39,7 +45,7 @@ async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: On
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=on_update is not None)
-    wait = Wait(task_id, terms, inbox)
+    wait = Wait(task_id, terms, inbox, operation)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:
@@ -50,12 +56,14 @@ async def wait_for_end(engine: Engine, task_id: str, terms: Terms, on_update: On
     return wait.final()
 
 
-async def follow(engine: Engine, task_id: str, terms: Terms) -> AsyncGenerator[Task]:
+async def follow(
+    engine: Engine, task_id: str, terms: Terms, operation: str | None = None
+) -> AsyncGenerator[Task]:
     """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=True)
-    wait = Wait(task_id, terms, inbox)
+    wait = Wait(task_id, terms, inbox, operation)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:

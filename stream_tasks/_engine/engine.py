@@ -207,7 +207,7 @@ class Engine:
             self._in_flight.answered(poll, now)
             self._pacer.answered(poll, now, quota)
             if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
-                self._log.answered(task, now)
+                self._log.answered(tracked, task, now)
             tracked.observe(task, now, poll.sent_at, self._limits.not_found_grace)
 
     def join(self, wait: Wait, *, makes_first_look: bool = False) -> Poll | None:
@@ -245,8 +245,7 @@ class Engine:
         """
         tracked = self._tasks[wait.task_id]
         tracked.leave(wait)
-        if self._log.is_heard:
-            self._log.ended(wait, self._loop.time())
+        self._log.left(wait, self._loop.time())
         if tracked.waits:
             # If nobody else wants the next look so early, that is seen when it is due.
             return []

@@ -1,9 +1,13 @@
-"""What becomes of waits, told to the logger ``stream_tasks``: each record has an ``event`` and its facts."""
+"""What becomes of waits, told to the logger ``stream_tasks``: each record has an event and its facts.
+
+They are attributes whose names begin with ``stream_``. Handlers that copy all attributes of a record, as
+structlog's do, then overwrite nothing of their own, such as ``event``.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stream_tasks._engine.tuning import WARNING_INTERVAL
 from stream_tasks.exceptions import StreamWaitTimeoutException, one_line
@@ -24,64 +28,51 @@ class WaitLog:
 
     def __init__(self) -> None:
         self.trouble_since: float | None = None
-        self.is_heard = False
+        self._is_heard = False
         self._warned_at = -WARNING_INTERVAL
         self._unknown_statuses: set[str] = set()
 
     def started(self, wait: Wait) -> None:
         """Tell that a wait begins."""
-        self.is_heard = logger.isEnabledFor(logging.INFO)
-        if self.is_heard:
+        self._is_heard = logger.isEnabledFor(logging.INFO)
+        if self._is_heard:
             limit = (
                 "without a limit" if wait.terms.timeout is None else f"for at most {wait.terms.timeout:g} s"
             )
-            extra = {"event": "wait_started", "task_id": wait.task_id, "timeout": wait.terms.timeout}
-            logger.info("waiting for task %s %s", one_line(wait.task_id), limit, extra=extra)
+            _tell(
+                logging.INFO, "wait_started", wait.task_id, wait.operation,
+                "waiting for %s %s", limit, timeout=wait.terms.timeout,
+            )  # fmt: skip
 
-    def ended(self, wait: Wait, now: float) -> None:
-        """Tell how a wait ended."""
-        event, how = "wait_finished", "has ended"
-        if wait.ended_at is None:
-            event, how = "wait_cancelled", "was cancelled"
-        elif isinstance(wait.error, StreamWaitTimeoutException):
-            event, how = "wait_timed_out", "timed out"
-        logger.info(
-            "the wait for task %s %s",
-            one_line(wait.task_id),
-            how,
-            extra={
-                "event": event,
-                "task_id": wait.task_id,
-                "status": None if wait.task is None else wait.task.status,
-                "attempt": wait.polls,
-                "duration": now - wait.terms.started,
-                **_facts(wait.error),
-            },
-        )
+    def left(self, wait: Wait, now: float) -> None:
+        """Tell how a wait ended: the failure of a task and an error are warnings."""
+        if not self._is_heard and not _is_failed(wait):
+            return
+        level, event, how, facts = _ending(wait)
+        _tell(
+            level, event, wait.task_id, wait.operation, "the wait for %s %s", how,
+            status=None if wait.task is None else wait.task.status,
+            attempt=wait.polls,
+            duration=now - wait.terms.started,
+            **facts,
+        )  # fmt: skip
 
-    def answered(self, task: Task, now: float) -> None:
+    def answered(self, tracked: TrackedTask, task: Task, now: float) -> None:
         """Tell that a trouble is over, and of a status that is new."""
-        if self.trouble_since is not None:
-            logger.info(
-                "task %s was looked at again",
-                one_line(task.task_id),
-                extra={
-                    "event": "resumed",
-                    "task_id": task.task_id,
-                    "status": task.status,
-                    "duration": now - self.trouble_since,
-                },
-            )
-            self.trouble_since = None
         status = task.status
+        if self.trouble_since is not None:
+            duration = now - self.trouble_since
+            self.trouble_since = None
+            _tell(
+                logging.INFO, "resumed", tracked.task_id, tracked.operation,
+                "%s was looked at again", status=status, duration=duration,
+            )  # fmt: skip
         if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
             self._unknown_statuses.add(status)
-            logger.warning(
-                "task %s has the unknown status %r: it counts as unfinished",
-                one_line(task.task_id),
-                one_line(status),
-                extra={"event": "status_unknown", "task_id": task.task_id, "status": status},
-            )
+            _tell(
+                logging.WARNING, "status_unknown", tracked.task_id, tracked.operation,
+                "%s has the unknown status '%s': it counts as unfinished", one_line(status), status=status,
+            )  # fmt: skip
 
     def failed(self, tracked: TrackedTask, failure: Exception, now: float) -> None:
         """Tell of a trouble that begins."""
@@ -91,25 +82,58 @@ class WaitLog:
         level = logging.WARNING if now - self._warned_at >= WARNING_INTERVAL else logging.INFO
         if level == logging.WARNING:
             self._warned_at = now
-        logger.log(
-            level,
-            "looking at task %s failed (%s): retrying until it is answered or the wait elapses",
-            one_line(tracked.task_id),
-            failure,
-            extra={
-                "event": "retrying",
-                "task_id": tracked.task_id,
-                "status": None if tracked.task is None else tracked.task.status,
-                "attempt": max((wait.polls for wait in tracked.waits), default=0),
-                "delay": max(tracked.retry_at - now, 0.0),
-                **_facts(failure),
-            },
-        )
+        _tell(
+            level, "retrying", tracked.task_id, tracked.operation,
+            "looking at %s failed (%s): retrying until it is answered or the wait elapses", failure,
+            status=None if tracked.task is None else tracked.task.status,
+            attempt=max((wait.polls for wait in tracked.waits), default=0),
+            delay=max(tracked.retry_at - now, 0.0),
+            **_facts(failure),
+        )  # fmt: skip
 
 
-def _facts(error: Exception | None) -> dict[str, object]:
-    if error is None:
-        return {}
+def _tell(
+    level: int,
+    event: str,
+    task_id: str,
+    operation: str | None,
+    message: str,
+    *values: object,
+    **facts: object,
+) -> None:
+    """Log a record of a task, which is the first value of the message."""
+    named = f"task {one_line(task_id)}" if operation is None else f"task {one_line(task_id)} ({operation})"
+    facts = {"event": event, "task_id": task_id, "operation": operation, **facts}
+    extra = {f"stream_{name}": fact for name, fact in facts.items()}
+    logger.log(level, message, named, *values, extra=extra)
+
+
+def _is_failed(wait: Wait) -> bool:
+    """Whether a wait ended with a failed task or an error, other than its time-out."""
+    if wait.error is not None:
+        return not isinstance(wait.error, StreamWaitTimeoutException)
+    return wait.ended_at is not None and wait.task is not None and wait.task.is_failed
+
+
+def _ending(wait: Wait) -> tuple[int, str, str, dict[str, Any]]:
+    """Return how a wait ended: the level, the event, what is said of it, and its facts."""
+    if wait.ended_at is None:
+        return logging.INFO, "wait_cancelled", "was cancelled", {}
+    error = wait.error
+    if isinstance(error, StreamWaitTimeoutException):
+        how = f"timed out ({error.reason.replace('_', ' ')})"
+        return logging.INFO, "wait_timed_out", how, {**_facts(error), "reason": error.reason}
+    if error is not None:
+        return logging.WARNING, "wait_finished", f"ended with an error: {error}", _facts(error)
+    if wait.task is None or not wait.task.is_failed:
+        return logging.INFO, "wait_finished", "has ended", {}
+    told = wait.task.error
+    kind = "unknown" if told is None else told.type
+    how = f"has ended: it failed ({one_line(kind)})"
+    return logging.WARNING, "wait_finished", how, {"error_type": kind, "status_code": None}
+
+
+def _facts(error: Exception) -> dict[str, Any]:
     return {
         "error_type": getattr(error, "error_type", type(error).__name__),
         "status_code": getattr(error, "status_code", None),

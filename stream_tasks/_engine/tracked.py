@@ -101,14 +101,27 @@ class Wait:
         task_id: The task.
         terms: How often to look, and until when.
         inbox: What is told of snapshots and of the end.
+        operation: The operation that started the task, if it is known; for the log.
     """
 
-    __slots__ = ("_pace", "ended_at", "error", "failure", "inbox", "polls", "task", "task_id", "terms")
+    __slots__ = (
+        "_pace",
+        "ended_at",
+        "error",
+        "failure",
+        "inbox",
+        "operation",
+        "polls",
+        "task",
+        "task_id",
+        "terms",
+    )
 
-    def __init__(self, task_id: str, terms: Terms, inbox: Inbox) -> None:
+    def __init__(self, task_id: str, terms: Terms, inbox: Inbox, operation: str | None = None) -> None:
         self.task_id = task_id
         self.terms = terms
         self.inbox = inbox
+        self.operation = operation
         self.polls = 0
         self.task: Task | None = None
         self.failure: Exception | None = None
@@ -280,6 +293,11 @@ class TrackedTask:
         self.failures = 0
         self.retry_at = 0.0
         self.task: Task | None = None
+
+    @property
+    def operation(self) -> str | None:
+        """The operation that started the task, if one of the waits knows it."""
+        return next((wait.operation for wait in self.waits if wait.operation is not None), None)
 
     def join(self, wait: Wait, now: float) -> None:
         """Let `wait` have a part in all that is seen from now on, and in what is known."""

@@ -242,7 +242,13 @@ class Transport:
             url.raw_path,
             *facts.values(),
             duration,
-            extra={"event": "request", "method": method, "path": url.raw_path, "duration": duration, **facts},
+            extra={
+                "stream_event": "request",
+                "stream_method": method,
+                "stream_path": url.raw_path,
+                "stream_duration": duration,
+                **{f"stream_{name}": fact for name, fact in facts.items()},
+            },
         )
 
     async def _open(self) -> aiohttp.ClientSession:

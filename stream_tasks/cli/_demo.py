@@ -19,6 +19,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli import _signals
 from stream_tasks.cli._help import epilog
 from stream_tasks.cli._output import PipeConsole, duration, is_live
+from stream_tasks.cli._warnings import warnings_on_stderr
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
 from stream_tasks.models import DeleteChannelsResult, ExportChannelsResult, StartedTask, Task
 
@@ -171,7 +172,7 @@ async def _demo(console: Console) -> None:
                 refresh_per_second=_FRAMES_PER_SECOND,
             )
         client = AsyncStream(server.api_key, server.api_secret, base_url=server.url)
-        with display:
+        with display, warnings_on_stderr(quiet=True):
             async with client:
                 await asyncio.gather(*(row.follow(client) for row in rows))
     _say(console, "\nWhat each wait returned or raised:")

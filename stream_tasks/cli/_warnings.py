@@ -33,7 +33,10 @@ class _Lines(logging.Handler):
     _quiet_until = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) == "retrying":
+        event = getattr(record, "stream_event", None)
+        if event == "wait_finished":
+            return  # the command tells this itself
+        if event == "retrying":
             if time.monotonic() < self._quiet_until:
                 return
             self._quiet_until = time.monotonic() + _TROUBLE_EVERY
