@@ -1,38 +1,49 @@
-"""Wait on Stream's (getstream.io) long-running tasks: one, or a hundred thousand at a time."""
+"""Wait on Stream's (getstream.io) long-running tasks: one, or a hundred thousand at a time.
 
-from stream_tasks._backoff import Backoff
-from stream_tasks._blocking import Stream
-from stream_tasks._client import AsyncStream
+Public names are imported at first use: the command line's help, and programs that need only the exceptions,
+do without aiohttp.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from stream_tasks._version import __version__
-from stream_tasks.exceptions import (
-    StreamApiException,
-    StreamBatchException,
-    StreamDecodeException,
-    StreamException,
-    StreamRateLimitException,
-    StreamTaskException,
-    StreamTransportException,
-    StreamWaitTimeoutException,
-)
-from stream_tasks.models import (
-    ChannelBatchFailure,
-    ChannelBatchResult,
-    DeactivateUsersResult,
-    DeleteCallResult,
-    DeleteChannelsResult,
-    DeleteUsersResult,
-    ExportChannelsResult,
-    ExportUsersResult,
-    ItemResult,
-    Obstacle,
-    RateLimit,
-    StartedTask,
-    StreamResponse,
-    Task,
-    TaskError,
-    TaskOutcome,
-    TaskResult,
-)
+
+if TYPE_CHECKING:
+    from stream_tasks import exceptions as exceptions
+    from stream_tasks import models as models
+    from stream_tasks._backoff import Backoff
+    from stream_tasks._blocking import Stream
+    from stream_tasks._client import AsyncStream
+    from stream_tasks.exceptions import (
+        StreamApiException,
+        StreamBatchException,
+        StreamDecodeException,
+        StreamException,
+        StreamRateLimitException,
+        StreamTaskException,
+        StreamTransportException,
+        StreamWaitTimeoutException,
+    )
+    from stream_tasks.models import (
+        ChannelBatchFailure,
+        ChannelBatchResult,
+        DeactivateUsersResult,
+        DeleteCallResult,
+        DeleteChannelsResult,
+        DeleteUsersResult,
+        ExportChannelsResult,
+        ExportUsersResult,
+        ItemResult,
+        Obstacle,
+        RateLimit,
+        StartedTask,
+        StreamResponse,
+        Task,
+        TaskError,
+        TaskOutcome,
+        TaskResult,
+    )
 
 __all__ = [
     "AsyncStream",
@@ -65,3 +76,25 @@ __all__ = [
     "TaskResult",
     "__version__",
 ]
+
+_SUBMODULES: Final = ("exceptions", "models")
+"""Public modules that need no import of their own."""
+
+_DEFINED_IN: Final = (*_SUBMODULES, "_backoff", "_client", "_blocking")
+"""Where public names are looked for: those modules first that import the least."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in __all__:
+        for module in _DEFINED_IN:
+            value = getattr(import_module(f"{__name__}.{module}"), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_SUBMODULES, *(name for name in globals() if name.startswith("_"))})

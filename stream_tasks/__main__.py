@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
@@ -11,15 +12,14 @@ _INTERRUPTED = 128 + 2
 
 def main() -> None:
     """Run the command line, or say in one line what to install for it."""
-    try:
-        from stream_tasks.cli import main as run  # noqa: PLC0415 - what it needs may be missing
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
+    # rich is not imported here: --help, usage errors and completion do without.
+    if not all(map(find_spec, _NEEDED)):
         sys.stderr.write("The command line needs more packages: pip install 'stream_tasks[cli]'\n")
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:  # the imports take a moment, and nothing has begun yet
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would be a traceback after all
+        raise SystemExit(2)
+    try:
+        from stream_tasks.cli import main as run  # noqa: PLC0415 - it needs click
+    except KeyboardInterrupt:  # nothing has begun yet
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would print a traceback
         raise SystemExit(_INTERRUPTED) from None
     run()
 

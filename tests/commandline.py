@@ -16,7 +16,7 @@ import pyte
 import pytest
 from forking import PATIENCE, PIPES, Forked, fork_server
 
-from stream_tasks.cli._app import commands
+from stream_tasks.cli.app import commands
 from stream_tasks.testing import FakeStream
 
 fcntl = pytest.importorskip("fcntl", reason="terminals are tested where there are ptys")
@@ -32,8 +32,8 @@ SIGNALS = [  # the code to exit with for each, and the word for it
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from stream_tasks.cli import _demo
-_demo.SECONDS = 0.4
+from stream_tasks.cli.commands import demo
+demo.SECONDS = 0.4
 from stream_tasks.__main__ import main
 main()
 """

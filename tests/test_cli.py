@@ -33,8 +33,10 @@ from commandline import (
 
 from stream_tasks import __version__
 from stream_tasks.__main__ import main
-from stream_tasks.cli import _demo, _output, _wait
-from stream_tasks.cli._app import commands
+from stream_tasks.cli import client
+from stream_tasks.cli.app import commands
+from stream_tasks.cli.commands import demo
+from stream_tasks.cli.ui import console, output
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 Run: TypeAlias = Callable[..., Ended]
@@ -55,11 +57,13 @@ class TestWait:
         ("args", "message"),
         [
             pytest.param(
-                ["--timeout", "-1"], "'--timeout': '-1' is no finite number", id="negative time-out"
+                ["--timeout", "-1"], "'--timeout': '-1' is not a finite number", id="negative time-out"
             ),
-            pytest.param(["--timeout", "soon"], "'--timeout': 'soon' is no finite", id="time-out in words"),
-            pytest.param(["--poll-interval", "nan"], "'--poll-interval': 'nan' is no", id="NaN interval"),
-            pytest.param(["--poll-interval", "none"], "'--poll-interval': 'none' is no", id="no interval"),
+            pytest.param(
+                ["--timeout", "soon"], "'--timeout': 'soon' is not a finite", id="time-out in words"
+            ),
+            pytest.param(["--poll-interval", "nan"], "'--poll-interval': 'nan' is not a", id="NaN interval"),
+            pytest.param(["--poll-interval", "none"], "'--poll-interval': 'none' is not a", id="no interval"),
             pytest.param(["--api-secret", ""], "api_secret must not be empty", id="empty secret"),
             pytest.param(
                 ["--api-secret", "x", "--api-secret-file", "y"],
@@ -72,7 +76,9 @@ class TestWait:
                 id="no file",
             ),
             pytest.param(
-                ["--api-secret-file", sys.executable], "cannot be read: it is no text", id="a binary file"
+                ["--api-secret-file", sys.executable],
+                "cannot be read: it is not a text file",
+                id="a binary file",
             ),
             pytest.param(["--base-url", "ftp://x"], "base_url (or STREAM_BASE_URL in the env", id="no http"),
             pytest.param(["--api-key", ""], "api_key must not be empty", id="empty key"),
@@ -109,7 +115,7 @@ class TestGet:
         """It takes one id, and says what reads stdin."""
         ended = run("get", "-")
         assert ended.code == 2
-        assert "'ID': '-' is none; 'wait -' reads ids from stdin" in ended.err
+        assert "'ID': '-' is not an id; 'wait -' reads ids from stdin" in ended.err
 
     def test_unfinished(self, run: Run, server: FakeStream) -> None:
         """It prints the task as JSON and exits with 0, whatever the status."""
@@ -269,12 +275,12 @@ class TestDemo:
 
     def test_off_a_terminal(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """Off a terminal it prints one plain line per change, then what came of each task."""
-        monkeypatch.setattr(_demo, "SECONDS", 1.0)
+        monkeypatch.setattr(demo, "SECONDS", 1.0)
         monkeypatch.setenv("FORCE_COLOR", "1")
         ended = run("demo")
         assert (ended.code, ended.err) == (0, "")
         assert plain(ended.out).startswith(self.STARTED)
-        changes = re.findall(r"^ +\d\.\d s  (\w+) +(\w[\w ]*?) +\d+ polls?$", ended.out, re.MULTILINE)
+        changes = re.findall(r"^ +\d\.\d s  (\w+) +(\w[\w ]*)$", ended.out, re.MULTILINE)
         assert [status for name, status in changes if name == "export_channels"][-1] == "completed"
         assert len(set(changes)) == len(changes) >= 8
         for status in ("pending", "running"):
@@ -292,8 +298,8 @@ class TestDemo:
         assert "\x1b[1A" in ended.out
         shown = plain(ended.out)
         assert shown.startswith(self.STARTED)
-        assert re.search(r"export_users +breaks on the server +failed +\d+ +\d+\.\d s", shown)
-        assert re.search(r"reactivate_users +outlasts its deadline +timed out +\d+ +\d+\.\d s", shown)
+        assert re.search(r"export_users +failed +\d+\.\d s +breaks on the server", shown)
+        assert re.search(r"reactivate_users +timed out +\d+\.\d s +outlasts its time-out", shown)
         for line in self.RESULTS:
             assert f"\n{line}" in shown
         assert max(len(line.rpartition("\r")[2]) for line in shown.splitlines()) <= 80
@@ -351,18 +357,18 @@ class TestFullDisk:
         server.inject(Fault.delay(0.1), task_id="new")
         ended = end(start("wait", "new", "slow", stdout=full))
         assert ended.code == 2
-        first, *_, not_finished, slow, _, hint, _ = ended.err.removeprefix("\n").splitlines()
+        first, *_, not_finished, slow, hint, _ = ended.err.removeprefix("\n").splitlines()
         assert first == self.WHY[:-1] + "; tasks on the server go on."
         assert not_finished == "Not finished: 1 of 2 tasks."
         assert slow.startswith("  slow  ")
-        assert hint == "  stream-tasks wait new slow"
+        assert hint == "To go on, run the same command again."
 
     def test_nothing_left(self, server: FakeStream, full: BinaryIO) -> None:
         """A wait whose results could not be written is worth another one."""
         server.add_task("new", statuses=())
         ended = end(start("wait", "new", stdout=full))
         assert ended.code == 2
-        assert ended.err.startswith(f"\n{self.WHY[:-1]}.\nTo go on:\n  stream-tasks wait new\n")
+        assert ended.err.startswith(f"\n{self.WHY[:-1]}.\nTo go on, run the same command again.\n")
 
 
 class TestClosedStderr:
@@ -394,7 +400,7 @@ class TestRefused:
         def fail(*_: object, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(_wait, "make_client", fail)
+        monkeypatch.setattr(client, "make_client", fail)
         assert run("wait", "a") == (2, "", f"Error: {told}\n")
 
 
@@ -557,7 +563,7 @@ class TestOutput:
         """Whatever a payload holds, a terminal gets valid JSON that cannot steer it."""
         monkeypatch.setenv("TERM", "dumb")
         monkeypatch.setattr(sys, "stdout", terminal := Terminal(encoding))
-        _output.show_json({"a": value})
+        console.show_json({"a": value})
         shown = terminal.getvalue()
         assert json.loads(shown) == {"a": value}
         assert all(c.isprintable() or c == "\n" for c in shown)
@@ -576,4 +582,4 @@ class TestOutput:
     )
     def test_duration(self, seconds: float, text: str) -> None:
         """Times are as exact as people need them."""
-        assert _output.duration(seconds) == text
+        assert output.duration(seconds) == text

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from stream_tasks import Obstacle, Task
-from stream_tasks.cli._board import Board, Row, explain
-from stream_tasks.cli._endings import Ending
-from stream_tasks.cli._live import Lines, row_table
+from stream_tasks.cli.endings import Ending
+from stream_tasks.cli.ui.progress import Board, Row, explain
+from stream_tasks.cli.ui.screen import Lines, row_table
 
 
 class Clock:
@@ -37,7 +37,7 @@ def board(clock: Clock, count: int, timeout: float | None = 60.0) -> Board:
 
 class TestBoard:
     def test_counts(self, clock: Clock) -> None:
-        """It counts what is done, what failed, and what could not be asked for."""
+        """It counts what is done, what failed, and what could not be polled."""
         wait = board(clock, 10_000)
         assert wait.progress == "0 of 10,000 done, 0 failed, 60 s left".replace("60 s", "1:00")
         for number in range(1234):
@@ -46,13 +46,13 @@ class TestBoard:
         wait.end(Ending("2001", "error"))
         wait.end(Ending("9999", "completed"), is_new=False)
         clock.now += 59.9
-        assert wait.progress == "1,237 of 10,000 done, 1 failed, 1 could not be asked for, 0 s left"
+        assert wait.progress == "1,237 of 10,000 done, 1 failed, 1 could not be polled, 0 s left"
         clock.now += 10
         assert wait.time_left == "0 s left"
         assert len(wait.unfinished) == 10_000 - 1236
 
     @pytest.mark.parametrize(
-        ("timeout", "text"), [(None, "5 s so far"), (0, "one look at each"), (3725, "1:02:00 left")]
+        ("timeout", "text"), [(None, "5 s so far"), (0, "one poll of each"), (3725, "1:02:00 left")]
     )
     def test_time(self, clock: Clock, timeout: float | None, text: str) -> None:
         """Without a deadline the time that has passed is shown."""

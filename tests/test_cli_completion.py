@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_tasks.cli._app import commands
+from stream_tasks.cli.app import commands
 
 SHELLS = ["bash", "zsh", "fish"]
 

@@ -25,18 +25,18 @@ from aiohttp import web
 from stream_tasks._http.auth import Credentials
 from stream_tasks._http.transport import Answer
 from stream_tasks._secret import Secret
-from stream_tasks.cli import _doctor
-from stream_tasks.cli._app import commands
-from stream_tasks.cli._doctor import answer, network
-from stream_tasks.cli._doctor.finding import CHECKS, EXIT_CODES, Finding, failed
-from stream_tasks.testing import FakeStream, Fault, RateLimitRule
+from stream_tasks.cli.app import commands
+from stream_tasks.cli.doctor import answer, network
+from stream_tasks.cli.doctor.report import CHECKS, EXIT_CODES, BlockedError, Report
+from stream_tasks.testing import FakeStream, Fault
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
 README = (Path(__file__).parents[1] / "README.rst").read_text()
+NO_SCHEME = "characters, from STREAM_BASE_URL: it does not begin with https://"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzZXJ2ZXIiOnRydWV9.c2lnbmF0dXJlLW9mLXRlc3Rz"
 
 
-class Report(NamedTuple):
+class Said(NamedTuple):
     """What a run of the doctor said."""
 
     code: int
@@ -51,7 +51,7 @@ class Report(NamedTuple):
         return {name: check["state"] for name, check in self.checks.items()}
 
 
-Run: TypeAlias = Callable[..., Report]
+Run: TypeAlias = Callable[..., Said]
 Lines: TypeAlias = Callable[..., tuple[int, str]]
 
 
@@ -86,7 +86,7 @@ def call(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run it with ``--json``; the report must be whole, in order, and consistent with the exit code."""
 
-    def run(*args: str) -> Report:
+    def run(*args: str) -> Said:
         code, out, err = call(capsys, "--json", *args)
         report = json.loads(out)
         assert list(report) == ["ok", "exit_code", "checks"]
@@ -95,10 +95,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         assert code == report["exit_code"] == (CHECKS[failures[0]].exit_code if failures else 0)
         assert report["ok"] is (not failures)
         for check in report["checks"]:
-            assert list(check) == ["check", "state", "message", "advice", "details"]
+            assert list(check) == ["check", "state", "message", "advice"]
             assert check["message"]
             assert bool(check["advice"]) is (check["state"] in ("warning", "failed"))
-        return Report(code, {check["check"]: check for check in report["checks"]}, err)
+        return Said(code, {check["check"]: check for check in report["checks"]}, err)
 
     return run
 
@@ -126,7 +126,7 @@ class TestWhole:
         assert "ok       API key         8 characters, from STREAM_API_KEY\n" in out
         assert "ok       API secret      63 characters, from STREAM_API_SECRET\n" in out
         assert "ok       authentication  the key fake-key and its secret are accepted\n" in out
-        assert "at 300 a minute, 1,000 waiting tasks are each looked at every 3.3 min" in out
+        assert "at 300 a minute, 1,000 tasks are each polled every 3.3 min" in out
         assert out.endswith("\n\nReady.\n")
         assert len(server.requests) == 1
 
@@ -141,7 +141,7 @@ class TestWhole:
             "                         -> Set STREAM_API_KEY in the environment, or give --api-key. "
             "Stream's dashboard (https://dashboard.getstream.io) shows it.\n"
         ) in out
-        assert "skipped  authentication  key or secret is wrong, and was not sent\n" in out
+        assert "skipped  authentication  the key or the secret is wrong, and nothing was sent\n" in out
         assert out.endswith("\n2 checks failed: API key, API secret. Begin with the first.\n")
 
     def test_one_failure(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +179,9 @@ class TestWhole:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).replace("\r", "")
         assert max(map(len, plain.splitlines())) <= 80
         assert (
-            "failed   authentication  the secret does not belong to the API key fake-key\n"
-            "                         (HTTP 401, code 43)\n"
-            "                         -> Copy key and secret anew from one and the same app\n"
-            "                            in Stream's dashboard.\n"
+            "failed   authentication  the token's signature does not fit (HTTP 401, code 43)\n"
+            "                         -> Copy the key and the secret again, both from the\n"
+            "                            same app in Stream's dashboard.\n"
         ) in plain
 
     def test_exit_codes(self) -> None:
@@ -197,11 +196,10 @@ class TestWhole:
         """The README shows what is printed, but for port and times."""
         block = re.search(r"    \$ stream-tasks doctor\n((?:    .*\n|\n)+)", README)
         assert block is not None
-        key = re.search(r"API key (\w{12}) ", block[1])
-        assert key is not None
-        monkeypatch.setenv("STREAM_API_KEY", key[1])
+        key = "k3mz8wq2xv7p"
+        monkeypatch.setenv("STREAM_API_KEY", key)
         monkeypatch.setenv("STREAM_API_SECRET", SECRET[::-1] + "0")
-        with FakeStream(api_key=key[1], api_secret=SECRET) as server:
+        with FakeStream(api_key=key, api_secret=SECRET) as server:
             _, out = lines("--timeout", "5", "--base-url", server.url)
         shown, printed = (
             re.sub(r"127\.0\.0\.1:\d+|\d+ ms", "...", text.strip()) for text in (dedent(block[1]), out)
@@ -215,26 +213,14 @@ class TestCredentials:
         [
             pytest.param(None, "missing", id="missing"),
             pytest.param("", "STREAM_API_KEY is set, but empty", id="empty"),
-            pytest.param(" \t", "STREAM_API_KEY is set, but blank", id="blank"),
-            pytest.param("abc ", "4 characters, from STREAM_API_KEY: a blank at the end", id="blank behind"),
-            pytest.param(
-                "\nabc",
-                "4 characters, from STREAM_API_KEY: a line break at the start",
-                id="line break before",
-            ),
-            pytest.param("'abc'", "5 characters, from STREAM_API_KEY: quotes around it", id="in quotes"),
-            pytest.param("${KEY}", "6 characters, from STREAM_API_KEY: a placeholder", id="a variable"),
-            pytest.param(
-                "your-api-key", "12 characters, from STREAM_API_KEY: a placeholder", id="an example"
-            ),
-            pytest.param(
-                "a b",
-                "3 characters, from STREAM_API_KEY: blanks or strange characters in it",
-                id="blank inside",
-            ),
-            pytest.param(
-                "kéy", "3 characters, from STREAM_API_KEY: blanks or strange characters in it", id="no ASCII"
-            ),
+            pytest.param(" \t", "STREAM_API_KEY is set, but empty", id="blank"),
+            pytest.param("abc ", "4 characters, from STREAM_API_KEY: blanks, ", id="blank behind"),
+            pytest.param("\nabc", "4 characters, from STREAM_API_KEY: blanks, ", id="line break before"),
+            pytest.param("'abc'", "5 characters, from STREAM_API_KEY: blanks, ", id="in quotes"),
+            pytest.param("${KEY}", "6 characters, from STREAM_API_KEY: blanks, ", id="a variable"),
+            pytest.param("<key>", "5 characters, from STREAM_API_KEY: blanks, ", id="an example"),
+            pytest.param("a b", "3 characters, from STREAM_API_KEY: blanks, ", id="blank inside"),
+            pytest.param("kéy", "3 characters, from STREAM_API_KEY: blanks, ", id="no ASCII"),
             pytest.param(
                 TOKEN, f"{len(TOKEN)} characters, from STREAM_API_KEY: that is a token (JWT)", id="a token"
             ),
@@ -243,33 +229,29 @@ class TestCredentials:
             ),
         ],
     )
-    def test_key(self, run: Run, monkeypatch: pytest.MonkeyPatch, key: str | None, message: str) -> None:
-        """A key that cannot be one is never sent, while everything else is checked."""
+    def test_key(
+        self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch, key: str | None, message: str
+    ) -> None:
+        """A key that cannot be one is never sent."""
         monkeypatch.delenv("STREAM_API_KEY")
         if key is not None:
             monkeypatch.setenv("STREAM_API_KEY", key)
         report = run()
         assert report.code == 10
-        assert report.said("api_key") == ("failed", message)
-        assert report.said("http")[1].startswith("HTTP 401 in ")
-        assert report.said("clock") == ("ok", "agrees with the server's")
-        for check in ("authentication", "quota"):
-            assert report.said(check) == ("skipped", "key or secret is wrong, and was not sent")
+        state, said = report.said("api_key")
+        assert (state, said[: len(message)]) == ("failed", message)
+        assert report.checks["dns"]["state"] == "ok"
+        for check in list(CHECKS)[6:]:
+            assert report.said(check) == ("skipped", "the key or the secret is wrong, and nothing was sent")
+        assert not server.requests
 
     @pytest.mark.parametrize(
         ("secret", "message"),
         [
             pytest.param(None, "missing", id="missing"),
-            pytest.param(
-                f"{SECRET}\n", "64 characters, from STREAM_API_SECRET: a line break at the end", id="\\n"
-            ),
+            pytest.param(f"{SECRET}\n", "64 characters, from STREAM_API_SECRET: blanks, ", id="\\n"),
             pytest.param(
                 TOKEN, f"{len(TOKEN)} characters, from STREAM_API_SECRET: that is a token (JWT)", id="a token"
-            ),
-            pytest.param(
-                "ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB",
-                "32 characters, from STREAM_API_SECRET: that is a key of another kind (PEM or SSH)",
-                id="an SSH key",
             ),
         ],
     )
@@ -286,8 +268,10 @@ class TestCredentials:
         if secret is not None:
             monkeypatch.setenv("STREAM_API_SECRET", secret)
         report = run()
-        assert (report.code, report.said("api_secret")) == (10, ("failed", message))
-        assert "Authorization" not in server.requests[0].headers
+        assert report.code == 10
+        state, said = report.said("api_secret")
+        assert (state, said[: len(message)]) == ("failed", message)
+        assert not server.requests
 
     def test_swapped(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
         """Key and secret in each other's place are seen by their lengths, before the secret is in a URL."""
@@ -297,13 +281,13 @@ class TestCredentials:
         assert report.code == 10
         assert report.said("api_key") == (
             "failed",
-            "63 characters, from STREAM_API_KEY: that looks like a secret",
+            "63 characters, from STREAM_API_KEY: that looks like a secret; are key and secret swapped?",
         )
         assert report.said("api_secret") == (
             "failed",
-            "8 characters, from STREAM_API_SECRET: that looks like a key",
+            "8 characters, from STREAM_API_SECRET: that looks like a key; are key and secret swapped?",
         )
-        assert server.requests[0].query["api_key"] == ""
+        assert not server.requests
 
     def test_short_secret(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """A secret that is too short for one of Stream's is tried, with a warning."""
@@ -326,13 +310,9 @@ class TestCredentials:
         path.write_text(SECRET)
         report = run("--api-key", server.api_key, "--api-secret-file", str(path), "--base-url", server.url)
         assert (report.code, report.err) == (0, "")
-        assert {name: check["details"].get("source") for name, check in report.checks.items()} == {
-            **dict.fromkeys(CHECKS),
-            "api_key": "--api-key",
-            "api_secret": "--api-secret-file",
-            "base_url": "--base-url",
-            "request_timeout": "STREAM_REQUEST_TIMEOUT",
-        }
+        assert report.said("api_key")[1].endswith(", from --api-key")
+        assert report.said("api_secret")[1].endswith(", from --api-secret-file")
+        assert report.said("base_url")[1].endswith(", from --base-url")
         assert report.said("request_timeout")[1] == "12.5 s for each request, from STREAM_REQUEST_TIMEOUT"
 
     def test_secret_as_an_option(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,15 +328,9 @@ class TestEnvironment:
     @pytest.mark.parametrize(
         ("url", "message"),
         [
-            pytest.param(
-                "chat.stream-io-api.com",
-                "22 characters, from STREAM_BASE_URL: no http(s) URL",
-                id="no scheme",
-            ),
-            pytest.param(
-                "localhost:18080", "15 characters, from STREAM_BASE_URL: no http(s) URL", id="host and port"
-            ),
-            pytest.param(SECRET, "63 characters, from STREAM_BASE_URL: no http(s) URL", id="the secret"),
+            pytest.param("chat.stream-io-api.com", f"22 {NO_SCHEME}", id="no scheme"),
+            pytest.param("localhost:18080", f"15 {NO_SCHEME}", id="host and port"),
+            pytest.param(SECRET, f"63 {NO_SCHEME}", id="the secret"),
             pytest.param("ftp://x", "must be an http(s) URL such as", id="ftp"),
             pytest.param("https://me:word@x", "must not hold user information", id="a password"),
             pytest.param(
@@ -371,15 +345,16 @@ class TestEnvironment:
         assert (report.code, report.checks["base_url"]["state"]) == (10, "failed")
         assert message in report.said("base_url")[1]
         assert "word" not in str(report)
-        has_no_scheme = "no http(s) URL" in message
-        assert report.checks["base_url"]["advice"].startswith("It must begin with http") is has_no_scheme
         for check in list(CHECKS)[4:]:
             assert report.said(check) == ("skipped", "the base URL is wrong")
 
     def test_empty_options(self, run: Run) -> None:
         """An empty option is wrong, where an empty variable would count as unset."""
         report = run("--base-url", "", "--api-key", "")
-        assert report.said("base_url") == ("failed", "0 characters, from --base-url: no http(s) URL")
+        assert report.said("base_url") == (
+            "failed",
+            "0 characters, from --base-url: it does not begin with https://",
+        )
         assert report.said("api_key") == ("failed", "--api-key is set, but empty")
 
     def test_default_base_url(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,37 +382,27 @@ class TestEnvironment:
         assert report.code == 10
         assert report.said("request_timeout") == (
             "failed",
-            "STREAM_REQUEST_TIMEOUT is no number of seconds above 0",
+            "STREAM_REQUEST_TIMEOUT is not a number of seconds above 0",
         )
 
     @pytest.mark.parametrize(
-        ("variables", "used", "is_for_python"),
+        ("variables", "used"),
         [
-            pytest.param({"HTTP_PROXY": "http://p"}, "HTTP_PROXY", True, id="one for http"),
-            pytest.param({"http_proxy": "http://p"}, "http_proxy", True, id="in small letters"),
-            pytest.param({"HTTP_PROXY": "http://p", "http_proxy": "http://q"}, "http_proxy", True, id="both"),
-            pytest.param({"ALL_PROXY": "http://p"}, "ALL_PROXY", False, id="one for all"),
-            pytest.param({"all_proxy": "http://p"}, "all_proxy", False, id="one for all, in small letters"),
+            pytest.param({"HTTP_PROXY": "http://p"}, "HTTP_PROXY", id="one for http"),
+            pytest.param({"http_proxy": "http://p"}, "HTTP_PROXY", id="in small letters"),
+            pytest.param({"ALL_PROXY": "http://p"}, "ALL_PROXY", id="one for all"),
         ],
     )
     def test_proxy(
-        self,
-        run: Run,
-        monkeypatch: pytest.MonkeyPatch,
-        variables: Mapping[str, str],
-        used: str,
-        is_for_python: bool,
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str], used: str
     ) -> None:
-        """A proxy for the host is not used, and its variable is named as the environment spells it."""
+        """A proxy for the host is not used, and it says which variable names it."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         report = run()
         assert report.code == 0
-        proxy = report.checks["proxy"]
         message = f"{used} is set, but not used: connections go straight to the host"
         assert report.said("proxy") == ("warning", message)
-        assert proxy["details"] == {"variable": used}
-        assert ("trust_env" in proxy["advice"]) is is_for_python
 
     @pytest.mark.parametrize(
         "variables",
@@ -456,26 +421,20 @@ class TestEnvironment:
         """A limit of 0 for each step is refused."""
         code, _, err = call(capsys, "--timeout", "0")
         assert code == 2
-        assert "'--timeout': '0' is no finite number of seconds above 0" in err
+        assert "'--timeout': '0' is not a finite number of seconds, greater than 0" in err
 
 
-async def no_host(host: str, *_: object) -> tuple[Any, list[str]]:
-    return failed("dns", f"there is no host {host}", "Give up."), []
+async def no_host(report: Report, host: str, *_: object) -> None:
+    report.blocked("dns", f"there is no host {host}", "Give up.", "the host has no address")
 
 
 class TestNetwork:
     @pytest.mark.parametrize(
         ("error", "message"),
         [
-            pytest.param(
-                socket.gaierror(socket.EAI_NONAME, "unknown"), "there is no host stream.example", id="no host"
-            ),
-            pytest.param(
-                socket.gaierror(socket.EAI_AGAIN, "again"),
-                "the name servers cannot be asked about stream.example",
-                id="no network",
-            ),
-            pytest.param(UnicodeError("label too long"), "there is no host stream.example", id="no name"),
+            pytest.param(socket.gaierror(socket.EAI_NONAME, "Name unknown"), "name unknown", id="no host"),
+            pytest.param(socket.gaierror("odd"), "odd", id="something else"),
+            pytest.param(UnicodeError("label too long"), "label too long", id="no name"),
         ],
     )
     def test_no_address(
@@ -488,7 +447,8 @@ class TestNetwork:
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         report = run("--base-url", "https://stream.example")
-        assert (report.code, report.said("dns")) == (11, ("failed", message))
+        why = f"the host stream.example has no address: {message}"
+        assert (report.code, report.said("dns")) == (11, ("failed", why))
         for check in list(CHECKS)[6:]:
             assert report.said(check) == ("skipped", "the host has no address")
 
@@ -516,53 +476,29 @@ class TestNetwork:
             if host != "stream.localhost":
                 return true(host, *args, **kwargs)
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-            return [(*kind, (address, 0)) for address in ("127.0.0.2", "127.0.0.1", "127.0.0.1")]
+            return [(*kind, (address, port)) for address in ("127.0.0.2", "127.0.0.1", "127.0.0.1")]
 
-        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         port = int(server.url.rpartition(":")[2])
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         report = run("--base-url", f"http://stream.localhost:{port}")
         assert report.said("dns")[1].startswith("stream.localhost is 127.0.0.2 and 1 more (")
-        assert report.said("tcp")[1].startswith(f"connected to 127.0.0.1:{port} (")
+        assert report.said("tcp") == ("ok", "connected")
 
     def test_single_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A name with one address is shown with it."""
         found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        finding, addresses = asyncio.run(network.look_up("stream.example", 443, 5))
-        assert finding.message.startswith("stream.example is ::1 (")
-        assert addresses == ["::1"]
+        report = Report(lambda _: None)
+        asyncio.run(network.look_up(report, "stream.example", 443, 5))
+        assert report.findings[0].message.startswith("stream.example is ::1 (")
 
     def test_refused(self, run: Run, closed_port: int) -> None:
-        """A port that nobody listens on is told from a silent one."""
+        """A port that nobody listens on is no connection, and what follows is skipped."""
         report = run("--base-url", f"http://127.0.0.1:{closed_port}")
-        assert report.code == 12
-        assert report.said("tcp") == ("failed", f"127.0.0.1:{closed_port}: refused: nothing listens there")
+        assert (report.code, report.checks["tcp"]["state"]) == (12, "failed")
+        assert report.said("tcp")[1].startswith(f"Cannot connect to host 127.0.0.1:{closed_port} ")
         for check in list(CHECKS)[7:]:
-            assert report.said(check) == ("skipped", "there is no connection")
-
-    @pytest.mark.parametrize(
-        ("error", "message"),
-        [
-            pytest.param(None, "[::1]:80: no answer within 0.05 s", id="silence"),
-            pytest.param(
-                OSError(101, "Connect call failed"), f"[::1]:80: {os.strerror(101).lower()}", id="no way"
-            ),
-            pytest.param(OSError("odd"), "[::1]:80: no connection", id="something else"),
-        ],
-    )
-    def test_no_connection(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch, error: OSError | None, message: str
-    ) -> None:
-        """Silence, and no way to the host, are called what they are."""
-
-        async def open_connection(*_: object, **__: object) -> None:
-            if error is not None:
-                raise error
-            await asyncio.sleep(60)
-
-        monkeypatch.setattr(asyncio, "open_connection", open_connection)
-        report = run("--base-url", "http://[::1]", "--timeout", "0.05")
-        assert (report.code, report.said("tcp")) == (12, ("failed", message))
+            assert report.said(check) == ("skipped", "there is no answer")
 
 
 @pytest.fixture(scope="module")
@@ -618,25 +554,15 @@ class TestTLS:
             report = await asyncio.to_thread(run, "--base-url", url)
         assert report.code == 0
         assert report.checks["tls"]["state"] == "ok"
-        assert re.fullmatch(r"TLSv1\.\d, certificate good until \d{4}-\d\d-\d\d", report.said("tls")[1])
-
-    @pytest.mark.usefixtures("trusted")
-    async def test_expires_soon(self, run: Run, authority: trustme.CA) -> None:
-        """A certificate that ends within days is warned of."""
-        certificate = authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=3))
-        async with https(certificate) as url:
-            report = await asyncio.to_thread(run, "--base-url", url)
-        assert report.code == 0
-        assert report.checks["tls"]["state"] == "warning"
-        assert "expires soon" in report.checks["tls"]["advice"]
+        assert report.said("tls")[1] == "encrypted, and the certificate is trusted"
 
     @pytest.mark.usefixtures("trusted")
     @pytest.mark.parametrize(
         ("name", "days", "flaw"),
         [
-            pytest.param("127.0.0.1", (-9, -2), "has expired", id="expired"),
-            pytest.param("127.0.0.1", (2, 9), "is not valid yet", id="too new"),
-            pytest.param("127.0.0.2", (-9, 9), "is for another address", id="another address"),
+            pytest.param("127.0.0.1", (-9, -2), "certificate has expired", id="expired"),
+            pytest.param("127.0.0.1", (2, 9), "certificate is not yet valid", id="too new"),
+            pytest.param("127.0.0.2", (-9, 9), "IP address mismatch", id="another address"),
         ],
     )
     async def test_bad_certificate(
@@ -647,89 +573,24 @@ class TestTLS:
         begin, end = (now + timedelta(days=day) for day in days)
         async with https(authority.issue_cert(name, not_before=begin, not_after=end)) as url:
             report = await asyncio.to_thread(run, "--base-url", url)
-        assert (report.code, report.said("tls")) == (13, ("failed", f"the certificate {flaw}"))
-        assert ("clock says" in report.checks["tls"]["advice"]) is (name == "127.0.0.1")
+        assert (report.code, report.checks["tls"]["state"]) == (13, "failed")
+        assert flaw in report.said("tls")[1]
         for check in list(CHECKS)[8:]:
-            assert report.said(check) == ("skipped", "there is no trusted connection")
+            assert report.said(check) == ("skipped", "there is no answer")
 
     async def test_untrusted(self, run: Run, authority: trustme.CA) -> None:
         """An authority that the system does not know is not trusted, and the way to add it is named."""
         async with https(authority.issue_cert("127.0.0.1")) as url:
             report = await asyncio.to_thread(run, "--base-url", url)
-        assert report.said("tls") == (
-            "failed",
-            "the certificate comes from an authority that is not trusted",
-        )
-        assert "let SSL_CERT_FILE name a file" in report.checks["tls"]["advice"]
-
-    @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-    async def test_wrong_authorities(
-        self,
-        run: Run,
-        authority: trustme.CA,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        variable: str,
-    ) -> None:
-        """Where a variable replaces the system's authorities, it is named as a likely cause."""
-        monkeypatch.setenv(variable, str(tmp_path / "nothing"))
-        async with https(authority.issue_cert("127.0.0.1")) as url:
-            report = await asyncio.to_thread(run, "--base-url", url)
-        assert report.checks["tls"]["advice"].startswith(f"{variable} is set, and takes the place of")
-
-    @pytest.mark.usefixtures("trusted")
-    async def test_another_host(self, authority: trustme.CA) -> None:
-        """A certificate for another name is told from one that nobody vouches for."""
-        async with https(authority.issue_cert("elsewhere.example")) as url:
-            port = int(url.rpartition(":")[2])
-            context = ssl.create_default_context()
-            finding = await network.encrypt("stream.example", "127.0.0.1", port, context, 5)
-        assert finding.message == "the certificate is for another host"
+        assert report.checks["tls"]["state"] == "failed"
+        assert "self-signed" in report.said("tls")[1] or "issuer certificate" in report.said("tls")[1]
+        assert "set SSL_CERT_FILE to a file" in report.checks["tls"]["advice"]
 
     def test_no_tls(self, run: Run, server: FakeStream) -> None:
-        """A server without TLS is called that."""
+        """A server without TLS fails there."""
         report = run("--base-url", server.url.replace("http:", "https:"))
-        assert (report.code, report.said("tls")) == (
-            13,
-            ("failed", "the server does not speak TLS on that port"),
-        )
-
-    async def test_cut_off(self, run: Run) -> None:
-        """A handshake that is cut off is called that."""
-
-        async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.transport.abort()
-
-        async with tcp(talk) as port:
-            report = await asyncio.to_thread(run, "--base-url", f"https://127.0.0.1:{port}")
-        assert report.said("tls") == ("failed", "the handshake was cut off")
-
-    async def test_refused(self, run: Run) -> None:
-        """A handshake that the server refuses is shown with its reason."""
-
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # a fatal alert: handshake_failure
-            writer.close()
-
-        async with tcp(talk) as port:
-            report = await asyncio.to_thread(run, "--base-url", f"https://127.0.0.1:{port}")
-        assert report.said("tls")[0] == "failed"
-        assert re.fullmatch(r"no handshake: .*handshake failure", report.said("tls")[1])
-
-    async def test_silence(self, run: Run) -> None:
-        """A server that never shakes hands costs no more than the limit."""
-        ended = asyncio.Event()
-
-        async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await ended.wait()
-            writer.close()
-
-        async with tcp(talk) as port:
-            url = f"https://127.0.0.1:{port}"
-            report = await asyncio.to_thread(run, "--base-url", url, "--timeout", "0.2")
-            ended.set()
-        assert report.said("tls") == ("failed", "no handshake within 0.2 s")
+        assert (report.code, report.checks["tls"]["state"]) == (13, "failed")
+        assert report.said("tcp") == ("ok", "connected")
 
 
 class TestAnswer:
@@ -738,75 +599,33 @@ class TestAnswer:
         [
             pytest.param(Fault.status(503), "HTTP 503: Service Unavailable", id="503"),
             pytest.param(Fault.html(502), "HTTP 502", id="a gateway's page"),
-            pytest.param(Fault.html(403), "HTTP 403 from something that is not Stream", id="a proxy's page"),
+            pytest.param(Fault.html(403), "HTTP 403", id="a proxy's page"),
             pytest.param(Fault.html(200), "HTTP 200, but not Stream's answer", id="a login page"),
             pytest.param(Fault.body(b"[]"), "HTTP 200, but not Stream's answer", id="other JSON"),
             pytest.param(
                 Fault.body(b'{"server_side": 1}'), "HTTP 200, but not Stream's answer", id="odd JSON"
             ),
-            pytest.param(
-                Fault.redirect("/login"), "HTTP 302 from something that is not Stream", id="a redirect"
-            ),
-            pytest.param(
-                Fault.redirect("https://[/"), "HTTP 302 from something that is not Stream", id="to nowhere"
-            ),
+            pytest.param(Fault.redirect("https://x/?secret=word"), "HTTP 302", id="a redirect"),
             pytest.param(Fault.status(429), "HTTP 429: Too Many Requests", id="429"),
-            pytest.param(Fault.reset(), "the connection ended without a whole answer", id="a reset"),
-            pytest.param(Fault.cut(), "the connection ended without a whole answer", id="a cut"),
+            pytest.param(Fault.reset(), "", id="a reset"),
+            pytest.param(Fault.cut(), "", id="a cut"),
             pytest.param(
                 Fault.body(b" " * (2**24 + 1)),
-                "the answer cannot be used: the body is larger than 16 MiB",
+                "the body is larger than 16 MiB",
                 id="far too long",
             ),
         ],
     )
     def test_unusable(self, run: Run, server: FakeStream, fault: Fault, message: str) -> None:
-        """An answer that is none of Stream's, or none at all, fails; nothing is made of it."""
+        """An answer that is not Stream's, or no answer, fails; nothing is made of it."""
         server.inject(fault, times=9)
         report = run()
         assert report.code == 14
         assert report.checks["http"]["state"] == "failed"
         assert report.said("http")[1].startswith(message)
+        assert "word" not in str(report)
         for check in ("authentication", "quota"):
             assert report.checks[check]["state"] == "skipped"
-
-    @pytest.mark.parametrize(
-        ("fault", "message", "wants_https"),
-        [
-            pytest.param(
-                Fault.redirect("https://me:word@x:1/?api_key=k", 301),
-                "HTTP 301, a redirect to https://x:1",
-                True,
-                id="a redirect to https",
-            ),
-            pytest.param(
-                Fault.redirect("http://hotel.example/login?secret=word", 302),
-                "HTTP 302, a redirect to http://hotel.example",
-                False,
-                id="a redirect to a login page",
-            ),
-            pytest.param(
-                Fault.html(400), "HTTP 400 from something that is not Stream", True, id="the port of https"
-            ),
-            pytest.param(Fault.status(400), "HTTP 400: Bad Request", False, id="a 400 of Stream's"),
-        ],
-    )
-    def test_wants_https(
-        self, run: Run, server: FakeStream, fault: Fault, message: str, wants_https: bool
-    ) -> None:
-        """A server that wants https is recognised; where a redirect leads is told by its host alone."""
-        server.inject(fault)
-        report = run()
-        assert (report.code, report.said("http")) == (14, ("failed", message))
-        assert ("want https://" in report.checks["http"]["advice"]) is wants_https
-        assert "word" not in str(report)
-
-    def test_is_https(self) -> None:
-        """Who has https:// already is not told to take it."""
-        to = {"Location": "https://y/"}
-        finding = answer.check_http("https://x", Answer(301, to, b""), 0.1, None)
-        assert finding.message == "HTTP 301, a redirect to https://y"
-        assert finding.advice.startswith("Is the base URL right?")
 
     def test_another_path(self, run: Run, server: FakeStream) -> None:
         """A base URL with a path that the server lacks fails."""
@@ -818,72 +637,64 @@ class TestAnswer:
         """A server that says nothing costs no more than the limit."""
         server.inject(Fault.hang())
         report = run("--timeout", "0.2")
-        assert (report.code, report.said("http")) == (14, ("failed", "no answer within 0.2 s"))
+        assert (report.code, report.checks["http"]["state"]) == (14, "failed")
+        assert "timeout" in report.said("http")[1]
         assert report.said("quota") == ("skipped", "there is no answer")
 
-    @pytest.mark.usefixtures("trusted")
-    async def test_cut_over_tls(self, authority: trustme.CA) -> None:
-        """Only plain http makes one ask whether https is wanted."""
-        async with https(authority.issue_cert("127.0.0.1")) as url:
-            pass
-        context = ssl.create_default_context()
-        advice = []
-        for origin in (url, url.replace("https:", "http:")):
-            finding = await network.ask(origin, "/", {}, context, 5)
-            assert isinstance(finding, Finding)
-            advice.append("https://" in finding.advice)
-        assert advice == [False, True]
-
     @pytest.mark.parametrize(
-        ("code", "status", "message"),
+        ("code", "status", "advice"),
         [
-            (2, 401, "the server does not know the API key"),
-            (5, 401, "the server does not take the token that the secret signs"),
-            (17, 403, "the server does not allow it"),
-            (40, 401, "the token has expired"),
-            (41, 401, "the token is not valid yet"),
-            (42, 401, "the token is not valid yet"),
-            (43, 401, "the secret does not belong to the API key fake-key"),
-            (99, 403, "the app is suspended"),
-            (77, 403, "no \x1b[31mway"),
+            (2, 401, "Copy the key and the secret again"),
+            (5, 401, "Copy the key and the secret again"),
+            (40, 401, "Set this machine's clock"),
+            (41, 401, "Set this machine's clock"),
+            (42, 401, "Set this machine's clock"),
+            (43, 401, "Copy the key and the secret again"),
+            (99, 403, "Copy the key and the secret again"),
         ],
     )
-    def test_refused(self, run: Run, server: FakeStream, code: int, status: int, message: str) -> None:
-        """Each code of a refusal is put into words, else the server's own are shown."""
+    def test_refused(self, run: Run, server: FakeStream, code: int, status: int, advice: str) -> None:
+        """A refusal is told in the server's words, with what to do."""
 
         envelope = {"code": code, "message": "no \x1b[31mway", "StatusCode": status}
         server.inject(Fault.status(status, body=envelope))
         report = run()
         assert report.code == 16
-        assert report.said("authentication") == ("failed", f"{message} (HTTP {status}, code {code})")
-        assert report.said("quota") == ("skipped", "the server refuses key or secret")
+        assert report.said("authentication") == ("failed", f"no \x1b[31mway (HTTP {status}, code {code})")
+        assert report.checks["authentication"]["advice"].startswith(advice)
+        assert report.said("quota") == ("skipped", "the server refuses the key or the secret")
 
-    def test_echo(self) -> None:
+    def test_refused_without_a_word(self, run: Run, server: FakeStream) -> None:
+        """A refusal without a message is told, too."""
+        server.inject(Fault.status(401, body={"code": 5, "message": "", "StatusCode": 401}))
+        said = run().said("authentication")
+        assert said == ("failed", "the server gives no reason (HTTP 401, code 5)")
+
+    @pytest.mark.parametrize(("status", "check"), [(400, "http"), (403, "authentication")])
+    def test_echo(self, status: int, check: str) -> None:
         """A server that repeats key or token makes neither of them show."""
         credentials = Credentials("the-key", Secret(TOKEN))
         body = json.dumps({"code": 4, "message": f"the-key, {TOKEN} {'!' * 500}"}).encode()
-        finding = answer.check_http("https://x", Answer(400, {}, body), 0.1, credentials)
-        assert finding.message == f"HTTP 400: ***, *** {'!' * 191}"
-        refusal = answer.refusal_of(Answer(403, {}, body))
-        assert answer.check_authentication(refusal, credentials).message.startswith("***, *** !!!")
-        assert answer.check_http("https://x", Answer(400, {}, body), 0.1, None).message.startswith(
-            "HTTP 400: the-key, "
-        )
+        report = Report(lambda _: None)
+        with pytest.raises(BlockedError):
+            answer.check_answer(report, Answer(status, {}, body), 0.1, credentials)
+        finding = report.findings[-1]
+        assert finding.check == check
+        assert f"***, *** {'!' * 191}" in finding.message
+        assert "!" * 192 not in finding.message
 
     def test_wrong_secret(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """The secret of another app is found out by the server."""
         monkeypatch.setenv("STREAM_API_SECRET", SECRET[::-1])
         report = run()
-        assert report.said("authentication")[1] == (
-            "the secret does not belong to the API key fake-key (HTTP 401, code 43)"
-        )
+        assert report.said("authentication")[1] == "the token's signature does not fit (HTTP 401, code 43)"
 
     @pytest.mark.parametrize(
         ("ahead", "state", "message"),
         [
             pytest.param(1, "ok", "agrees with the server's", id="a second"),
-            pytest.param(4, "warning", " s ahead of the server's; beyond 5 s tokens are not", id="nearly"),
-            pytest.param(90, "warning", " s ahead of the server's; the server let it pass", id="accepted"),
+            pytest.param(4, "warning", " s ahead of the server's; tokens may be refused", id="nearly"),
+            pytest.param(90, "warning", " s ahead of the server's; tokens may be refused", id="accepted"),
             pytest.param(-7300, "warning", "2.0 h behind the server's; tokens still work", id="behind"),
         ],
     )
@@ -909,17 +720,20 @@ class TestAnswer:
             "failed",
             "5.0 min ahead of the server's: tokens are not valid there yet",
         )
-        assert report.said("authentication")[1].startswith("the token is not valid yet")
+        assert report.said("authentication")[1].startswith("token used before issue at")
 
     @pytest.mark.parametrize("date", [None, "", "yesterday", "Mon, 99 Jan 2026 00:00:00 GMT"])
     def test_no_clock(self, date: str | None) -> None:
         """A server that tells no time is not compared with."""
-        assert network._ahead(0.0, date) is None
-        assert answer.check_clock(None, is_accepted=True).state == "skipped"
+        assert answer._clock_ahead(date, 0.0) is None
+        report = Report(lambda _: None)
+        answer._check_clock(report, None, is_accepted=True)
+        assert report.findings[0].state == "skipped"
 
-    def test_date_without_zone(self) -> None:
+    def test_date_without_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A Date without a zone is read as UTC."""
-        assert network._ahead(1.5, "Thu, 01 Jan 1970 00:00:01 -0000") == 0.0
+        monkeypatch.setattr(time, "time", lambda: 1.5)
+        assert answer._clock_ahead("Thu, 01 Jan 1970 00:00:01 -0000", 0.0) == 0.0
 
 
 class TestQuota:
@@ -931,7 +745,6 @@ class TestQuota:
         assert report.checks["quota"]["state"] == "warning"
         assert report.said("quota")[1].endswith("; only 5 are left in this one")
         assert re.search(r"renewed in (5\d|60|61) s", report.checks["quota"]["advice"])
-        assert report.checks["quota"]["details"]["limit"] == 300
 
     @pytest.mark.parametrize(
         ("limit", "every"),
@@ -940,31 +753,22 @@ class TestQuota:
     def test_meaning(self, run: Run, server: FakeStream, limit: int, every: str) -> None:
         """The time between two looks has the unit that fits it."""
         server.rate_limit = limit
-        assert f"are each looked at every {every} (" in run().said("quota")[1]
+        assert f"are each polled every {every} (" in run().said("quota")[1]
 
     def test_none(self, run: Run, server: FakeStream) -> None:
         """A server without a limit says none."""
         server.rate_limit = None
         assert run().said("quota") == ("ok", "the server names no limit for GetTask")
 
-    def test_nothing_allowed(self, run: Run, server: FakeStream) -> None:
-        """A limit of 0 is warned of."""
-        server.rate_limit = RateLimitRule(0)
-        assert run().said("quota") == ("warning", "GetTask may not be called at all")
-
     @pytest.mark.parametrize(
-        "quota", ["much", [], {}, {"limit": None}, {"limit": 1, "remaining": 1, "reset": 10**30}]
+        "quota", ["much", [], {}, {"limit": None}, {"limit": 0, "remaining": 0, "reset": 0}]
     )
     def test_odd(self, quota: Any) -> None:
         """An answer that does not fit is no reason to fail."""
-        body = json.dumps({"server_side": {"GetTask": quota}}).encode()
-        finding = answer.check_quota(Answer(200, {}, body), 0.0)
+        report = Report(lambda _: None)
+        answer._check_quota(report, {"GetTask": quota}, 0.0)
+        (finding,) = report.findings
         assert (finding.state, finding.message) == (
             "warning",
-            "the server's answer about GetTask does not fit",
+            "the server's limit for GetTask cannot be used",
         )
-
-
-def test_doctor_is_a_command() -> None:
-    """It is one of the commands."""
-    assert commands.commands["doctor"] is _doctor.doctor

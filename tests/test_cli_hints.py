@@ -2,9 +2,7 @@
 
 import functools
 import json
-import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +12,8 @@ import click
 import pytest
 from commandline import Ended, run_here, serve, set_environment
 
-from stream_tasks.cli import _hints
-from stream_tasks.cli._app import commands
+from stream_tasks.cli.app import commands
+from stream_tasks.cli.ui import hints
 from stream_tasks.testing import FakeStream
 
 Run: TypeAlias = Callable[..., Ended]
@@ -29,17 +27,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return functools.partial(run_here, capsys)
 
 
-def parse(name: str, *args: str) -> click.Context:
-    """Make the context of a command that was typed."""
-    return commands.commands[name].make_context(name, list(args), click.Context(commands))
-
-
-def words_of(line: str) -> list[str]:
-    """Have bash take a line apart."""
-    shown = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True)
-    return list(map(os.fsdecode, shown.stdout.split(b"\0")[:-1]))
-
-
 @pytest.fixture
 def ids(tmp_path: Path) -> str:
     path = tmp_path / "ids.txt"
@@ -47,102 +34,86 @@ def ids(tmp_path: Path) -> str:
     return str(path)
 
 
+def context(**options: object) -> click.Context:
+    """Make the context of a command with connection options."""
+    ctx = click.Context(commands)
+    with ctx:
+        hints.remember_connection(options)
+    return ctx
+
+
 class TestGoOn:
+    ADVICE = "With --journal FILE, only tasks that have not ended are polled again."
+
     @pytest.mark.parametrize(
-        ("args", "hint"),
+        ("ids", "sources", "hint"),
         [
+            pytest.param(["a"], [], "To go on, run the same command again.", id="ids"),
             pytest.param(
-                ["an id", "--base-url", "http://127.0.0.1:1"],
-                ["To go on:", "  stream-tasks wait --base-url http://127.0.0.1:1 'an id'"],
-                id="quoted",
+                ["-"], [], "To go on, run the same command again, with the same ids on stdin.", id="-"
             ),
             pytest.param(
-                ["a", "-qv", "--timeout=none", "--api-key", "k"],
-                ["To go on:", "  stream-tasks wait --quiet --verbose --timeout none --api-key k a"],
-                id="options",
+                [], [], "To go on, run the same command again, with the same ids on stdin.", id="stdin"
             ),
             pytest.param(
-                ["--any", "--", "-a", "b"],
-                ["To go on:", "  stream-tasks wait --any -- -a b"],
-                id="an id like an option",
+                ["a"],
+                ["/dev/fd/63"],
+                "To go on, run the same command again, with the same ids on stdin.",
+                id="a file that can be read once",
             ),
-            pytest.param(
-                ["-"], ["To go on, with the same ids on stdin:", "  stream-tasks wait -"], id="stdin"
-            ),
-            pytest.param([], ["To go on, with the same ids on stdin:", "  stream-tasks wait"], id="nothing"),
-            pytest.param(
-                ["--from", "/dev/stdin", "a"],
-                ["To go on, with the same ids on stdin:", "  stream-tasks wait --from - a"],
-                id="a name of stdin",
-            ),
-            pytest.param(
-                ["--from", "/dev/fd/63", "--from", "-", "--from", "/no/such/pipe"],
-                ["To go on, with the same ids on stdin:", "  stream-tasks wait --from -"],
-                id="files that can be read once",
-            ),
-            pytest.param(
-                ["--from", "/dev/fd/63", "-"],
-                ["To go on, with the same ids on stdin:", "  stream-tasks wait -"],
-                id="a file that can be read once, and stdin",
-            ),
-            pytest.param(
-                ["--api-secret", "hush", "a", "--api-secret=hush"],
-                ["To go on:", "  stream-tasks wait a", "The secret is left out: set STREAM_API_SECRET."],
-                id="a secret",
-            ),
-            pytest.param(["x" * 3000], ["To go on:", "  the same command again"], id="too long"),
         ],
     )
-    def test_command(self, args: list[str], hint: list[str]) -> None:
-        """The command has all that was typed but the secret, and where it can be read again, its files."""
-        *shown, advice = _hints.go_on(parse("wait", *args)).splitlines()
-        assert shown == hint
-        assert advice == "With --journal FILE, only what has not ended is asked for again."
+    def test_command(self, ids: list[str], sources: list[str], hint: str) -> None:
+        """The same command goes on; it says so if that needs the ids on stdin once more."""
+        shown = hints.go_on(ids, sources, has_journal=False, without_fail_fast=False)
+        assert shown == f"{hint}\n{self.ADVICE}"
 
     def test_files(self, ids: str) -> None:
-        """Regular files stay, and with a journal there is no advice to use one."""
-        shown = _hints.go_on(parse("wait", "--from", ids, "--journal", "j"))
-        assert shown == f"To go on:\n  stream-tasks wait --journal j --from {ids}"
+        """A regular file can be read again, and with a journal there is no advice to use one."""
+        shown = hints.go_on([], [ids], has_journal=True, without_fail_fast=False)
+        assert shown == "To go on, run the same command again."
 
-    @pytest.mark.parametrize(
-        "name", ["esc\x1b[31m.txt", "bad\udcff.txt", "it's\n\\.txt", "\u202eé1.txt"], ids=ascii
-    )
-    def test_odd_names(self, tmp_path: Path, name: str) -> None:
-        """What cannot be printed is escaped so that a shell reads it."""
-        (tmp_path / name).touch()
-        shown = _hints.go_on(parse("wait", "--journal", name, "--from", str(tmp_path / name), name, ""))
-        line = shown.splitlines()[1]
-        assert line.isprintable()
-        assert words_of(line)[2:] == ["--journal", name, "--from", str(tmp_path / name), name, ""]
+    def test_fail_fast(self) -> None:
+        """Where --fail-fast would end the next wait at once, it is to be left out."""
+        shown = hints.go_on(["a"], [], has_journal=True, without_fail_fast=True)
+        assert shown == "To go on, run the same command again, without --fail-fast."
 
 
 class TestOperations:
-    ARGS = (
-        *("--poll-interval", "2", "--api-key", "k", "--api-secret-file", "a file"),
-        *("--base-url", "http://127.0.0.1:1", "--json"),
-    )
-    CONNECTION = ("--api-key", "k", "--api-secret-file", "a file", "--base-url", "http://127.0.0.1:1")
-
-    def test_options(self) -> None:
-        """Waiting goes on in the same app with the same options, and no others."""
-        ctx = parse("delete-users", "jane", "--user", "hard", "--yes", *self.ARGS)
-        how, command = _hints.go_on_with(ctx, ["a", "-b"]).splitlines()
+    def test_connection(self) -> None:
+        """The command for waiting reaches the same app."""
+        options = {
+            "api_key": "k",
+            "api_secret": None,
+            "api_secret_file": Path("a file"),
+            "base_url": "http://x:1",
+        }
+        with context(**options):
+            how, command = hints.go_on_with(["a", "-b"]).splitlines()
+            link = hints.export_left("a")
+        words = ["--api-key", "k", "--api-secret-file", "a file", "--base-url", "http://x:1"]
         assert how == "To go on waiting:"
-        assert shlex.split(command) == ["stream-tasks", "wait", *self.ARGS, "--", "a", "-b"]
+        assert shlex.split(command) == ["stream-tasks", "wait", *words, "--", "a", "-b"]
+        get = shlex.join(["stream-tasks", "get", *words, "a"])
+        assert link == f"The export is still there: {get} prints its link."
 
-    def test_link(self) -> None:
-        """So does the look for an export's link."""
-        ctx = parse("export-users", "jane", "--output", "x", "--api-secret", "hush", *self.ARGS)
-        first, second = _hints.link_of(ctx, "a").splitlines()
-        command = shlex.join(["stream-tasks", "get", *self.CONNECTION, "a"])
-        assert first == f"The export is still there: {command} tells its link."
-        assert second == "The secret is left out: set STREAM_API_SECRET."
+    def test_secret(self) -> None:
+        """A secret that was typed is left out, and it says so."""
+        with context(api_secret="hush"):
+            shown = [hints.go_on_with(["a"]), hints.go_on_with(["a"] * 11), hints.export_left("a")]
+        for hint in shown:
+            assert "hush" not in hint
+            assert hint.endswith("\nThe secret is left out: set STREAM_API_SECRET.")
+
+    def test_odd_ids(self) -> None:
+        """An id cannot steer a terminal."""
+        assert hints.go_on_with(["a\x1b[31m"]).endswith("stream-tasks wait 'a\\u001b[31m'")
 
     def test_lines(self, run: Run, server: FakeStream, tmp_path: Path) -> None:
-        """Where a command would be too long, ``wait`` takes the lines whatever the ids are like."""
+        """Many ids are lines, which ``wait`` takes whatever the ids are like."""
         odd = ["#a", '{"b"', " c ", "d\x1b", "-e", "é"]
         ids = [*odd, *(f"{number:040}" for number in range(60))]
-        heading, *listed, how, command = _hints.go_on_with(parse("export-users", "j"), ids).splitlines()
+        heading, *listed, how, command = hints.go_on_with(ids).splitlines()
         assert heading == "# started, and not known to have ended: 66 tasks"
         assert how == "To go on waiting, give these lines to:"
         assert command == "  stream-tasks wait -"
@@ -164,13 +135,13 @@ class TestDoctor:
     )
     def test_connection(self, run: Run, server: FakeStream, args: list[str]) -> None:
         """It looks where the command looked that was typed."""
-        connection = ["--base-url", server.url, "--api-key", "nobody"]
+        connection = ["--api-key", "nobody", "--base-url", server.url]
         shown = run(*args, *connection).err
         assert f"\nstream-tasks doctor {shlex.join(connection)} looks for the cause.\n" in shown
 
     def test_nothing_typed(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Without a command there are no options."""
-        _hints.point_to_doctor()
+        hints.suggest_doctor()
         assert capsys.readouterr().err == "stream-tasks doctor looks for the cause.\n"
 
 
@@ -187,32 +158,29 @@ class TestProgram:
         """The name is enough where it leads to what runs."""
         monkeypatch.setattr(sys, "argv", [str(script)])
         monkeypatch.setenv("PATH", str(script.parent))
-        assert _hints.program() == "stream-tasks"
+        assert hints.program() == "stream-tasks"
 
     def test_elsewhere(self, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A script that is not on the PATH, or that another one hides, has its path quoted."""
         monkeypatch.chdir(script.parent)
         monkeypatch.setattr(sys, "argv", ["./stream-tasks"])
-        assert _hints.program() == f"'{script}'"
+        assert hints.program() == f"'{script}'"
         (script.parent.parent / "stream-tasks").touch(0o755)
-        assert _hints.program() == f"'{script}'"
+        assert hints.program() == f"'{script}'"
 
     def test_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """``python -m stream_tasks`` is run by the same Python again."""
         monkeypatch.setattr(sys, "argv", ["/x/stream_tasks/__main__.py"])
-        assert _hints.program() == f"{shlex.quote(sys.executable)} -m stream_tasks"
+        assert hints.program() == f"{shlex.quote(sys.executable)} -m stream_tasks"
 
     def test_in_another_module(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """``python -m pytest``, say, is no name of this program."""
         monkeypatch.setattr(sys, "argv", ["/x/pytest/__main__.py"])
-        assert _hints.program() == _hints.name() == "stream-tasks"
+        assert hints.program() == hints.name() == "stream-tasks"
 
-    def test_in_hints(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Hints name it: what goes on, and the doctor."""
-        server.add_task("a", never=True)
+    @pytest.mark.usefixtures("server")
+    def test_in_hints(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hints name it."""
         monkeypatch.setattr(sys, "argv", ["/x/stream_tasks/__main__.py"])
-        assert (
-            f"To go on:\n  {sys.executable} -m stream_tasks wait " in run("wait", "a", "--timeout", "0").err
-        )
         monkeypatch.setenv("STREAM_API_SECRET", "another")
         assert f"{sys.executable} -m stream_tasks doctor looks for" in run("get", "a").err

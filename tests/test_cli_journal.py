@@ -18,9 +18,9 @@ from commandline import Ended, end, run_here, serve, set_environment, start, unt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_tasks.cli import _journal
-from stream_tasks.cli._endings import Ending
-from stream_tasks.cli._journal import Journal, JournalError
+from stream_tasks.cli.endings import Ending
+from stream_tasks.cli.files import journal as journals
+from stream_tasks.cli.files.journal import Journal, JournalError
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 Run: TypeAlias = Callable[..., Ended]
@@ -105,14 +105,14 @@ class TestCommand:
         server.add_task("slow", statuses=("pending",))
         ended = run("slow", "bad", "--fail-fast")
         assert ids_in(ended.out) == ["bad"]
-        assert " --fail-fast slow bad\n" in ended.err
+        assert "To go on, run the same command again.\n" in ended.err
         assert ids_in(run("slow", "bad", "--fail-fast", "--poll-interval", "0").out) == ["bad", "slow"]
 
-    def test_hint(self, run: Run, server: FakeStream, path: Path) -> None:
-        """When time runs out the command that goes on is printed, and no advice to use a journal."""
+    def test_hint(self, run: Run, server: FakeStream) -> None:
+        """When time runs out it tells how to go on, without advice to use a journal."""
         server.add_task("slow", never=True)
         ended = run("slow", "--timeout", "0")
-        assert ended.err.endswith(f"\nTo go on:\n  stream-tasks wait --journal {path} --timeout 0 slow\n")
+        assert ended.err.endswith("\nTo go on, run the same command again.\n")
 
     def test_killed(self, server: FakeStream, path: Path) -> None:
         """After `kill -9` the next run has every outcome that was printed, and asks for the rest only."""
@@ -154,7 +154,8 @@ class TestCommand:
         ended = run("a")
         assert (ended.code, path.read_text()) == (2, "4c9bb4f0\n")
         assert (
-            "line 1 is none of a journal's (it is not JSON); the file is left as it is: remove" in ended.err
+            "line 1 is not a line of a journal (it is not JSON); the file is left unchanged: remove"
+            in ended.err
         )
         assert not server.requests
 
@@ -167,7 +168,7 @@ class TestCommand:
     def test_full_disk(
         self, run: Run, server: FakeStream, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A journal that cannot be written ends the wait with 2, and all that is known is told."""
+        """A journal that cannot be written ends the wait with 2; only results that are in it are printed."""
         server.add_task("a", statuses=())
         server.add_task("b", statuses=())
         server.add_task("c", never=True)
@@ -183,12 +184,12 @@ class TestCommand:
 
         monkeypatch.setattr(os, "write", write_once)
         ended = run("a", "b", "c")
-        assert (ended.code, ids_in(ended.out)) == (2, ["a", "b"])
+        assert (ended.code, ids_in(ended.out)) == (2, ["a"])
         assert ids_in(path.read_text()) == ["a"]
         assert re.fullmatch(
             rf"\nError: the journal cannot be written: {path}: No space left on device; "
-            r"tasks on the server go on\.\nNot finished: 1 of 3 tasks\.\n  c  \w+\n"
-            rf"To go on:\n  stream-tasks wait --journal {path} a b c\n",
+            r"tasks on the server go on\.\nNot finished: 2 of 3 tasks\.\n  b  not seen yet\n  c  \w+\n"
+            r"To go on, run the same command again\.\n",
             ended.err,
         )
 
@@ -292,7 +293,7 @@ class TestJournal:
         """What is no journal is refused, names its line, and is left as it is."""
         good = ENDINGS[0].to_json().encode() + b"\n"
         path.write_bytes(good + content)
-        with pytest.raises(click.UsageError, match="line 2 is none of a journal's"):
+        with pytest.raises(click.UsageError, match="line 2 is not a line of a journal"):
             Journal(str(path))
         assert path.read_bytes() == good + content
         # It is not locked either.
@@ -301,13 +302,13 @@ class TestJournal:
 
     def test_no_regular_file(self) -> None:
         """A device is no place for a journal."""
-        with pytest.raises(click.UsageError, match="/dev/null: it is no regular file"):
+        with pytest.raises(click.UsageError, match="/dev/null: it is not a regular file"):
             Journal("/dev/null")
 
     def test_pipe(self, path: Path) -> None:
         """Neither is a named pipe, which Python itself refuses."""
         os.mkfifo(path)
-        with pytest.raises(click.UsageError, match=f"{path}: it is no regular file"):
+        with pytest.raises(click.UsageError, match=f"{path}: it is not a regular file"):
             Journal(str(path))
 
     def test_private(self, path: Path) -> None:
@@ -367,7 +368,7 @@ class TestJournal:
         ending = Ending(task_id, "completed", None, result, error, 1, 0.25)
         line = ending.to_json().encode()
         assert line.isascii()
-        assert line.startswith(_journal._BEGINNING)
+        assert line.startswith(journals._BEGINNING)
         assert b"\n" not in line
         assert Ending.from_json(line) == ending
 

@@ -26,8 +26,9 @@ from commandline import (
     until,
 )
 
-from stream_tasks.cli import _signals, _wait
-from stream_tasks.cli._signals import Stop
+from stream_tasks.cli import app, signals
+from stream_tasks.cli.commands import wait
+from stream_tasks.cli.signals import Stop
 from stream_tasks.testing import FakeStream, Fault
 
 Run: TypeAlias = Callable[..., Ended]
@@ -78,7 +79,7 @@ class TestRun:
             assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == stop.hear
             return stop.is_asked
 
-        assert _signals.run(main) is False
+        assert signals.run(main) is False
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -91,13 +92,13 @@ class TestRun:
             await asyncio.sleep(50)
 
         with pytest.raises(click.exceptions.Exit) as ended:
-            _signals.run(main)
+            signals.run(main)
         assert ended.value.exit_code == code
         assert capsys.readouterr().err == f"\n{word}.\n"
 
     def test_several_count_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What comes in a moment does not disturb the tidying up, nor does what comes when all is over."""
-        monkeypatch.setattr(_signals, "PATIENCE", 500)
+        monkeypatch.setattr(signals, "PATIENCE", 500)
         stops: list[Stop] = []
 
         async def main(stop: Stop) -> int:
@@ -111,9 +112,9 @@ class TestRun:
                 await asyncio.sleep(0.01)
             return stop.code
 
-        assert _signals.run(main) == 143
+        assert signals.run(main) == 143
         os.kill(os.getpid(), signal.SIGINT)
-        _signals.deafen()
+        app._ignore_signals()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -124,13 +125,13 @@ class TestRun:
         async def main(stop: Stop) -> None:
             stops.append(stop)
 
-        _signals.run(main)
+        signals.run(main)
         stops[0].hear(signal.SIGINT)
         assert stops[0].is_asked
 
     def test_impatience(self, monkeypatch: pytest.MonkeyPatch, left: list[int]) -> None:
         """A signal that comes later ends the process at once, whatever is under way."""
-        monkeypatch.setattr(_signals, "PATIENCE", 0)
+        monkeypatch.setattr(signals, "PATIENCE", 0)
 
         async def main(_: Stop) -> None:
             try:
@@ -141,7 +142,7 @@ class TestRun:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with pytest.raises(LeftError):
-            _signals.run(main)
+            signals.run(main)
         assert left == [130]
 
     def test_cursor(self, monkeypatch: pytest.MonkeyPatch, left: list[int]) -> None:
@@ -156,7 +157,7 @@ class TestRun:
 
     def test_stuck(self, monkeypatch: pytest.MonkeyPatch, left: list[int]) -> None:
         """Writing that hangs after a signal is left behind, and so is the process."""
-        monkeypatch.setattr(_signals, "PATIENCE", 0.01)
+        monkeypatch.setattr(signals, "PATIENCE", 0.01)
         reading = threading.Event()
 
         async def main(stop: Stop) -> None:
@@ -168,12 +169,12 @@ class TestRun:
                 reading.set()
 
         with pytest.raises(LeftError):
-            _signals.run(main)
+            signals.run(main)
         assert left == [130]
 
     def test_slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a signal it is waited for, also by what is cancelled."""
-        monkeypatch.setattr(_signals, "PATIENCE", 0.01)
+        monkeypatch.setattr(signals, "PATIENCE", 0.01)
         reading = threading.Event()
 
         async def main(stop: Stop) -> bool:
@@ -186,7 +187,7 @@ class TestRun:
             await asyncio.wait([writing])
             return writing.cancelled()
 
-        assert _signals.run(main)
+        assert signals.run(main)
 
     def test_in_the_background(self) -> None:
         """Signals that are ignored stay ignored."""
@@ -197,7 +198,7 @@ class TestRun:
             await asyncio.sleep(0)
             return stop.is_asked
 
-        assert _signals.run(main) is False
+        assert signals.run(main) is False
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     def test_in_a_thread(self) -> None:
@@ -206,7 +207,7 @@ class TestRun:
         async def main(_: Stop) -> None:
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-        thread = threading.Thread(target=_signals.run, args=(main,))
+        thread = threading.Thread(target=signals.run, args=(main,))
         thread.start()
         thread.join()
 
@@ -218,7 +219,7 @@ class TestCommands:
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(_wait, "read_ids", interrupt)
+        monkeypatch.setattr(wait, "read_ids", interrupt)
         assert run("wait", "a") == (130, "", "\nInterrupted.\n")
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -248,7 +249,7 @@ asyncio.BaseEventLoop.{moment} = pressed
                 "\nInterrupted; tasks on the server go on.\n"
                 "Not finished: 1 of 1 task.\n"
                 "  endless  not seen yet\n"
-                "To go on:\n"
+                "To go on, run the same command again.\n"
             )
         else:
             assert "Interrupted" not in ended.err

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import select
-import shlex
 import signal
 import subprocess
 import sys
@@ -34,15 +33,16 @@ from commandline import (
 )
 
 from stream_tasks import AsyncStream, StartedTask, TaskOutcome, TaskResult
-from stream_tasks.cli import _signals, _waiting
-from stream_tasks.cli._signals import Stop
-from stream_tasks.cli._waiting import WaitOptions, wait_and_show
-from stream_tasks.cli._warnings import warnings_on_stderr
+from stream_tasks.cli import signals
+from stream_tasks.cli.signals import Stop
+from stream_tasks.cli.ui import screen
+from stream_tasks.cli.ui.warnings import warnings_on_stderr
+from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 
 Run: TypeAlias = Callable[..., Ended]
 
-NO_TASK = "begins with '{', but is no JSON object with a text task_id"
+NO_TASK = "begins with '{', but is not a JSON object with a text task_id"
 KEYS = ["task_id", "status", "last_status", "result", "error", "polls", "elapsed"]
 
 
@@ -139,9 +139,8 @@ class TestLines:
         assert ended.err.startswith("Error: task endless did not finish within 0 s (still running; ")
         assert ended.err.endswith(
             "may still be running on the server\n"
-            "To go on:\n"
-            "  stream-tasks wait --timeout 0 endless\n"
-            "With --journal FILE, only what has not ended is asked for again.\n"
+            "To go on, run the same command again.\n"
+            "With --journal FILE, only tasks that have not ended are polled again.\n"
         )
 
     def test_timed_out_with_a_cause(self, run: Run, server: FakeStream) -> None:
@@ -171,7 +170,7 @@ class TestLines:
         assert errors["odd"]["type"] == kind
         assert ended.err.startswith("Error: task odd: ")
         assert text in ended.err
-        assert ended.err.endswith("\n1 of 2 tasks completed, 1 could not be asked for.\n")
+        assert ended.err.endswith("\n1 of 2 tasks completed, 1 could not be polled.\n")
 
     def test_refused(self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
         """Wrong credentials end the wait for all tasks at the first refusal, with 4."""
@@ -183,8 +182,8 @@ class TestLines:
         assert first.startswith("Error: task ")
         assert ": HTTP 401" in first
         assert rest == [
-            "0 of 50 tasks completed, 1 could not be asked for.",
-            "Not asked for: 49 of 50 tasks.",
+            "0 of 50 tasks completed, 1 could not be polled.",
+            "Not polled: 49 of 50 tasks.",
             "stream-tasks doctor looks for the cause.",
         ]
         assert len(server.requests) < 10
@@ -198,7 +197,7 @@ class TestLines:
         ended = run("done", "slow", "--poll-interval", "0")
         assert ended.code == 4
         assert [line["status"] for line in lines(ended.out)] == ["completed", "error"]
-        assert "\nTo go on:\n" in ended.err
+        assert "\nTo go on, run" in ended.err
 
     def test_no_trust(self, run: Run, server: FakeStream) -> None:
         """A server that does not speak TLS, or whose certificate nobody vouches for, is asked once."""
@@ -207,7 +206,7 @@ class TestLines:
         assert (ended.code, len(lines(ended.out))) == (4, 1)
         assert lines(ended.out)[0]["error"]["type"] == "tls_handshake_failed"
         assert ended.err.endswith(
-            f"\nNot asked for: 2 of 3 tasks.\nstream-tasks doctor --base-url {url} looks for the cause.\n"
+            f"\nNot polled: 2 of 3 tasks.\nstream-tasks doctor --base-url {url} looks for the cause.\n"
         )
 
     @pytest.mark.parametrize(
@@ -266,8 +265,7 @@ class TestLines:
             "\nStopped at the first failure; tasks on the server go on.\n"
             "Not finished: 1 of 3 tasks.\n"
             "  endless  running\n"
-            "To go on:\n"
-            "  stream-tasks wait endless done bad\n" in ended.err
+            "To go on, run the same command again, without --fail-fast.\n" in ended.err
         )
 
     def test_warnings(self, run: Run, server: FakeStream) -> None:
@@ -323,8 +321,7 @@ class TestLines:
         assert (first, second) == ("", f"{word}; tasks on the server go on.")
         assert third == "Not finished: 30 of 31 tasks."
         assert [line.rpartition("  ")[0].strip() for line in rest[:30]] == ids
-        assert rest[30] == "To go on:"
-        assert shlex.split(rest[31]) == ["stream-tasks", "wait", "done", *ids]
+        assert rest[30] == "To go on, run the same command again."
 
     def test_interrupted_with_nothing_left(self, server: FakeStream) -> None:
         """Ctrl-C while the last line is stuck in a pipe still ends it with 130 or 0, not a traceback."""
@@ -352,8 +349,7 @@ class TestLines:
             f"\n{word}; tasks on the server go on.\n"
             "Not finished: 1 of 2 tasks.\n"
             "  endless  running\n"
-            "To go on:\n"
-            "  stream-tasks wait --poll-interval 0.1 large endless\n"
+            "To go on, run the same command again.\n"
         )
 
     def test_stuck_reader_at_the_end(self, server: FakeStream, tmp_path: Path) -> None:
@@ -366,7 +362,7 @@ class TestLines:
             select.select([process.stdout], [], [], 50)
             process.terminate()
             assert process.wait(50) == 143
-            assert end(process).err.startswith("\nTerminated.\nTo go on:\n  stream-tasks wait --journal ")
+            assert end(process).err.startswith("\nTerminated.\nTo go on, run the same command ")
 
     def test_slow_reader(self, server: FakeStream) -> None:
         """A reader that takes nothing does not hold up the waits, and gets all lines in the end."""
@@ -595,7 +591,7 @@ class TestTerminal:
         assert re.fullmatch(r"endless +timed out +\d+\.\d s +still running", shown[0])
         assert re.fullmatch(r"bad +failed +\d+\.\d s +disk_full: there was no room for all of it", shown[1])
         assert re.fullmatch(r'done +completed +\d+\.\d s +\{"a": 1\}', shown[2])
-        assert shown[3:5] == ["To go on:", "  stream-tasks wait --timeout 2 endless bad done"]
+        assert shown[3] == "To go on, run the same command again."
 
     @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50), (40, 12), (30, 8)])
     def test_many(self, server: FakeStream, columns: int, lines: int) -> None:
@@ -621,7 +617,7 @@ class TestTerminal:
         assert ended.code == 1
         shown = plain(ended.out.rpartition("\x1b[2K")[2]).rstrip()
         assert "\n… and 2 more that did not complete\n40 of 60 tasks completed, 20 failed, in " in shown
-        assert shown.endswith("For what completed tasks returned, use --json or --journal FILE.")
+        assert shown.endswith("To get the results of completed tasks, use --json or --journal FILE.")
         assert shown.count("no room at all") == 3 * 18
 
     def test_narrow(self, server: FakeStream) -> None:
@@ -700,7 +696,7 @@ class TestTerminal:
         server.inject(Fault.reset(), times=10_000)
         terminal = Terminal("wait", "a", "--timeout", "0.3")
         assert terminal.end().code == 3
-        assert "\nstream-tasks doctor looks for the cause.\nTo go on:\n" in terminal.shown
+        assert "\nstream-tasks doctor looks for the cause.\nTo go on, run" in terminal.shown
 
     def test_failures_show(self, server: FakeStream) -> None:
         """The number of failures is red once there are some."""
@@ -808,7 +804,7 @@ class TestTerminal:
     def test_no_stdout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where there is no stdout nothing comes in between what is drawn."""
         monkeypatch.setattr(sys, "stdout", None)
-        assert _waiting._is_apart(as_json=True)
+        assert screen._is_apart(as_json=True)
 
     def test_verbose(self, server: FakeStream) -> None:
         """With -v stack traces follow the table."""
@@ -853,13 +849,13 @@ class TestWaitAndShow:
                     reading.wait()
                 return len(text)
 
-        monkeypatch.setattr(_signals, "PATIENCE", 0.01)
+        monkeypatch.setattr(signals, "PATIENCE", 0.01)
         monkeypatch.setattr(sys, "stdout", Stuck())
         async with FakeStream() as server:
             add(server, "a")
             add(server, "b", never=True)
             async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
-                options = WaitOptions(again=lambda ids, _: ", ".join(ids))
+                options = WaitOptions(again=lambda ids, **_: ", ".join(ids))
                 waiting = asyncio.create_task(wait_and_show(client, ["a", "b"], options, stop))
                 stop.cancels(waiting)
                 assert await waiting == 143

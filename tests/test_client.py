@@ -1526,8 +1526,8 @@ def test_all_is_sorted_and_complete() -> None:
     assert list(names) == sorted(names)
     found = {
         name
-        for name, value in vars(stream_tasks).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(stream_tasks)
+        if not name.startswith("_") and not isinstance(getattr(stream_tasks, name), ModuleType)
     }
     assert set(names) == found | {"__version__"}
     values = {name for name in stream_tasks.models.__all__ if name != "ItemResults"}

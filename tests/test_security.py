@@ -1185,7 +1185,7 @@ def run(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Callable[..., An
         monkeypatch.setenv(f"STREAM_{name}", value)
 
     def run(*args: str) -> Any:
-        from stream_tasks.cli._app import commands
+        from stream_tasks.cli.app import commands
 
         return CliRunner().invoke(commands, args)
 
@@ -1213,7 +1213,7 @@ def test_the_command_line_shows_no_secret(
     server: FakeStream, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not in help, in errors of each kind, or in the traceback of what nobody thought of."""
-    from stream_tasks.cli._app import commands
+    from stream_tasks.cli.app import commands
 
     hidden = needles(token_of(AsyncStream()))
     for fault in (Fault.status(401), Fault.status(500), Fault.reset(), Fault.malformed(), Fault.cut()):

@@ -1,29 +1,23 @@
-"""The command line, for the extra ``cli``: one module for each command.
+"""The command line, for the extra ``cli``.
 
-- ``_app``: the commands together, and what an error becomes: a line on stderr and an exit code
-- ``_options``: what commands take alike, and the client that comes of it
-- ``_codes``: what it exits with
-- ``_help``: the layout of exit codes and examples below the options
-- ``_output``: JSON, plain lines and what a terminal shows
-- ``_hints``: what to do next, as commands that can be pasted
-- ``_warnings``: what the library warns of, as lines for people
-- ``_signals``: Ctrl-C, SIGTERM, and stdout that nobody reads
+- ``app``: the group of all commands, and how an error becomes a line on stderr and an exit code
+- ``commands``: one module for each command: its options, its help, and a function that does the work
+- ``options``: the options that commands share
+- ``operations``: the commands that start operations, read off the description of each operation
+- ``codes``: the exit codes
+- ``signals``: Ctrl-C, SIGTERM, and a stdout that nobody reads
 
-``wait`` and whatever else waits is made of these:
+These modules import neither aiohttp nor the client: ``--help``, a usage error and a press of Tab need none of
+that. A command imports the following modules when it runs:
 
-- ``_ids``: from arguments, files and stdin to ids
-- ``_waiting``: one wait, from its first look to its exit code
-- ``_endings``: how the wait for one task ended: a line of JSON
-- ``_journal``: the file of endings that outlives the process
-- ``_board``: counts, rates and rows; ``_live``: what is seen of them; ``_results``: what is said at the end
-
-The commands that start operations are all made alike, of these:
-
-- ``_operations``: the commands; ``_flags``: their options, read off the operations' signatures
-- ``_running``: one command, from its ids to its exit code; ``_starting``: what it starts
-- ``_saving``: exports to files; ``_download``: one link to one file
+- ``waiting``: one wait, from its first look to its exit code
+- ``endings``: how the wait for one task ended: a line of JSON
+- ``starting``: an operation for many items, in batches
+- ``doctor``: the checks of the command ``doctor``
+- ``files``: ids that are read, the journal, and downloads
+- ``ui``: progress, results, hints, and everything else that people see
 """
 
-from stream_tasks.cli._app import main
+from stream_tasks.cli.app import main
 
 __all__ = ["main"]

@@ -13,7 +13,7 @@ def main() -> None:
     is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_heeded:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from stream_tasks.__main__ import main as run  # noqa: PLC0415 - see above
+    from stream_tasks.__main__ import main as run
 
     if is_heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,42 @@
+"""One module for each command, with its options, its help and what it does.
+
+A module is imported when its command is used, and imports the client when the command runs: ``--help``, usage
+errors and completion are fast.
+"""
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+__all__ = ["COMMANDS", "LazyCommand"]
+
+COMMANDS: Final = {
+    "completion": "Print a script that completes commands and options.",
+    "deactivate-users": "Deactivate users: they can no longer connect.",
+    "delete-channels": "Delete channels, each given as type:id.",
+    "delete-users": "Delete users and their data.",
+    "demo": "Show the library at work, without an account.",
+    "doctor": "Check the configuration and the connection.",
+    "export-channels": "Export the messages of channels, each given as type:id.",
+    "export-users": "Export all data of users.",
+    "get": "Look at one task, and print it as JSON.",
+    "reactivate-users": "Let deactivated users connect again.",
+    "serve": "Run a fake Stream server until Ctrl-C.",
+    "wait": "Wait for tasks, and print their results.",
+}
+"""All commands, and what each does."""
+
+
+class LazyCommand(click.Command):
+    """Stands for a command until it is used: only its name and short help are known."""
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module = import_module(f"{__name__}.{str(self.name).replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Begin to use the command; the context is that of the real one."""
+        return self.load().make_context(*args, **kwargs)

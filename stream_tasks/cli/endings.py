@@ -1,0 +1,149 @@
+"""How the wait for one task ended."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import attrs
+from attrs import frozen
+
+from stream_tasks.cli import codes
+from stream_tasks.cli.ui.output import printable, to_json
+from stream_tasks.exceptions import (
+    StreamApiException,
+    StreamException,
+    StreamTaskException,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+)
+from stream_tasks.models import TaskOutcome
+
+__all__ = ["Ending", "concerns_all", "exit_code_of"]
+
+_EXIT_CODES: Final = {
+    "completed": 0,
+    "failed": codes.FAILED,
+    "timed_out": codes.TIMED_OUT,
+    "error": codes.ERROR,
+}
+_DENIED: Final = (401, 403)
+
+# The most specific first.
+_EXIT_CODES_OF_ERRORS: Final = (
+    (StreamTaskException, codes.FAILED),
+    (StreamWaitTimeoutException, codes.TIMED_OUT),
+    (StreamException, codes.ERROR),
+)
+
+
+@frozen
+class Ending:
+    """How the wait for one task ended. The command line prints it as one JSON object.
+
+    Attributes:
+        task_id: The task, or None if the server did the work at once.
+        operation: The operation that started the task, or None if that is not known.
+        items: The items that the operation is for, if they are known.
+        status: ``completed`` or ``failed``; ``timed_out`` if the task did not end in time; ``error`` if it
+            could not be polled, or its answer does not fit.
+        last_status: The last status from the server, or None without one.
+        result: The payload of a completed task, or None.
+        error: What went wrong, or None: ``type``, ``description``, ``stacktrace``, ``version``.
+        polls: How often the task was polled.
+        elapsed: How long the wait lasted, in seconds.
+    """
+
+    task_id: str | None
+    status: str
+    last_status: str | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    polls: int = 0
+    elapsed: float = 0.0
+    operation: str | None = None
+    items: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, outcome: TaskOutcome[Any]) -> Self:
+        """Convert an outcome."""
+        return cls(**outcome.to_dict())
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Self:
+        """Read a line that `to_json` wrote, perhaps in another version.
+
+        Raises:
+            ValueError: The line is something else.
+        """
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            raise ValueError("it is not JSON") from None
+        if not isinstance(fields, dict):
+            raise ValueError("it is not a JSON object")  # noqa: TRY004 - a line
+        if not isinstance(fields.get("task_id"), str) or not isinstance(fields.get("status"), str):
+            raise ValueError("'task_id' and 'status' must be texts")  # noqa: TRY004
+        if not isinstance(fields.get("error"), dict | None):
+            raise ValueError("'error' must be an object")  # noqa: TRY004
+        elapsed = fields.get("elapsed", 0.0)
+        if not isinstance(elapsed, int | float) or not 0 <= elapsed < math.inf:
+            raise ValueError("'elapsed' must be a number of seconds")
+        known = attrs.fields_dict(cls)
+        return cls(**{name: value for name, value in fields.items() if name in known})
+
+    def to_json(self) -> str:
+        """Return a line of JSON, without its end."""
+        return to_json(attrs.asdict(self, recurse=False))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task itself has ended."""
+        return self.status in ("completed", "failed")
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command in which nothing worse happened."""
+        return _EXIT_CODES[self.status]
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong, in a sentence for people."""
+        kind, description = self._error
+        if self.status == "failed":
+            return printable(f"task {self.task_id} failed ({kind}): {description}".removesuffix(": "))
+        # The message of a time-out names the task already.
+        prefix = "" if self.status == "timed_out" else f"task {self.task_id}: "
+        return printable(f"{prefix}{description}")
+
+    @property
+    def note(self) -> str:
+        """The result or the error in a few words, for a row that names the task already."""
+        kind, description = self._error
+        if self.status == "completed":
+            return printable(to_json(self.result, ensure_ascii=False)) if self.result else ""
+        if self.status == "timed_out":
+            return kind.replace("_", " ")
+        return printable(
+            description if self.status == "error" else f"{kind}: {description}".removesuffix(": ")
+        )
+
+    @property
+    def _error(self) -> tuple[str, str]:
+        error = self.error or {}
+        return str(error.get("type", "unknown")), str(error.get("description", ""))
+
+
+def concerns_all(failure: BaseException | None) -> bool:
+    """Whether all other requests would fail too: the credentials are refused, or nothing can be reached."""
+    if isinstance(failure, StreamApiException):
+        return failure.status_code in _DENIED
+    # A wait ends with a transport error only if no other try would help.
+    return isinstance(failure, StreamTransportException) and not isinstance(
+        failure, StreamWaitTimeoutException
+    )
+
+
+def exit_code_of(error: StreamException) -> int:
+    """Return the exit code for an error of the client."""
+    return next(code for kind, code in _EXIT_CODES_OF_ERRORS if isinstance(error, kind))

@@ -1,0 +1,213 @@
+"""A command that starts an operation for many items."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from stream_tasks.cli import codes, operations
+from stream_tasks.cli.commands import COMMANDS
+from stream_tasks.cli.files.ids import read_ids
+from stream_tasks.cli.job import Job
+from stream_tasks.cli.options import (
+    FILE,
+    client_options,
+    connection_options,
+    from_option,
+    output_options,
+    pace_options,
+)
+from stream_tasks.cli.ui.help import epilog
+from stream_tasks.cli.ui.output import is_terminal, printable
+
+__all__ = ["OperationCommand"]
+
+_EXIT_CODES: Final = {
+    0: "everything was done; with --no-wait, everything was started",
+    1: "a task failed, or an item of a completed task",
+    2: "wrong usage, no credentials, not confirmed, or stdout cannot be used",
+    3: "the time-out was reached; tasks may still be running",
+    4: "the server could not be reached, or refused; or a download failed",
+    130: "interrupted by Ctrl-C",
+    141: "the reader of the output has gone",
+    143: "ended by SIGTERM",
+}
+
+
+class OperationCommand(click.Command):
+    """A command that starts an operation for many items, and waits for its tasks.
+
+    Args:
+        operation: The operation's name, such as ``delete_users``.
+        noun: What its items are, such as ``users``.
+        verb: What it does to them, in the third person. It asks before it does that.
+        example: A command line that shows it.
+        exports: Whether its result is a link to a file.
+        item_options: Options that go into each item rather than into the request.
+    """
+
+    def __init__(
+        self,
+        operation: str,
+        *,
+        noun: str,
+        example: str,
+        verb: str | None = None,
+        exports: bool = False,
+        item_options: Sequence[click.Option] = (),
+    ) -> None:
+        name = operation.replace("_", "-")
+        self.operation = operation
+        self.noun = noun
+        self.verb = verb
+        self.item_options = item_options
+        self.own_options = operations.options_of(operation)
+        super().__init__(
+            name,
+            callback=click.pass_context(self._run),
+            params=[
+                click.Argument(["ids"], nargs=-1, metavar="[ID]..."),
+                from_option(),
+                *self.own_options,
+                *item_options,
+                *_confirmation_options(asks=verb is not None),
+                *_export_options(exports=exports),
+                click.Option(
+                    ["--wait/--no-wait"],
+                    default=True,
+                    help="Wait for the tasks, the default; or print their ids, one a line, for 'wait -'.",
+                ),
+                *pace_options(
+                    timeout=600,
+                    about="The time-out of the wait, counted from the start of the last task; 0 for one poll "
+                    "of each task, 'none' for no time-out.",
+                ),
+                *output_options(),
+                *connection_options(),
+            ],
+            help=f"{COMMANDS[name]}\n\n"
+            f"Ids of {noun} come from the command line, from files, or with '-' from stdin, one a line. "
+            "Blank lines and lines that begin with '#' are ignored, and an id that comes twice counts once. "
+            f"A task is started for each {operations.max_items(operation)} of them, as many as the API "
+            "allows.\n\n"
+            "After a 429 the command waits and tries again. After any other error it starts nothing more, "
+            "and names on stderr what it did not start.",
+            epilog=epilog(example, exit_codes=_EXIT_CODES),
+        )
+
+    def _run(
+        self, ctx: click.Context, /, *, ids: Sequence[str], sources: Sequence[str], **given: Any
+    ) -> None:
+        api_key = given["api_key"] or os.environ.get("STREAM_API_KEY")
+        connection = client_options(given)
+        if given.get("overwrite") and given["output"] is None:
+            raise click.UsageError("--overwrite needs --output")
+        if given.get("output") is not None and not given["wait"]:
+            raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
+        is_channel = self.noun == "channels"
+        found = read_ids(ids, sources, what=self.noun.removesuffix("s"), check=_cid if is_channel else _text)
+        if not found:
+            click.echo("No ids: there is nothing to start.", err=True)
+            return
+        job = self._job(found, given)
+        target = None
+        if given.get("output") is not None:
+            from pathlib import Path
+
+            from stream_tasks.cli.files.target import Target
+
+            target = Target.of(Path(given["output"]), job.batches, overwrite=given["overwrite"])
+        if self.verb is not None and not given["yes"]:
+            self._confirm(ctx, job, f"{self.verb} {job.counted(len(found))}", str(api_key))
+        from stream_tasks.cli.running import start_and_wait
+
+        shown = {name: given[name] for name in ("poll_interval", "timeout", "as_json", "quiet", "verbose")}
+        ctx.exit(start_and_wait(connection, job, target, is_waiting=given["wait"], **shown))
+
+    def _job(self, ids: Sequence[str], given: dict[str, Any]) -> Job:
+        """Take the operation's arguments out of the options, and check them."""
+        own = {str(option.name): given.pop(str(option.name)) for option in self.own_options}
+        of_items = {str(option.name): given.pop(str(option.name)) for option in self.item_options}
+        of_items = {name: value for name, value in of_items.items() if value is not None}
+
+        def as_item(item_id: str) -> Any:
+            return {"cid": item_id, **of_items} if self.operation == "export_channels" else item_id
+
+        job = Job(self.operation, self.noun, ids, own, as_item, operations.max_items(self.operation))
+        try:
+            operations.check(self.operation, [as_item(ids[0])], own)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        return job
+
+    def _confirm(self, ctx: click.Context, job: Job, what: str, api_key: str) -> None:
+        """Ask whether this is meant, and exit if it is not."""
+        typed = [
+            option.opts[0] if job.options[name] is True else f"{option.opts[0]} {job.options[name]}"
+            for option in self.own_options
+            if job.options[name := str(option.name)] is not None
+        ]
+        if typed:
+            what += f" ({' '.join(typed)})"
+        if not is_terminal(sys.stdin):
+            raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
+        click.echo(printable(f"This {what} of the app {api_key}."), err=True)
+        try:
+            is_meant = click.confirm("Go on?", err=True)
+        except click.Abort as abort:
+            if isinstance(abort.__context__, KeyboardInterrupt):
+                click.echo("\nInterrupted; nothing was started.", err=True)
+                ctx.exit(codes.SIGINT)
+            click.echo(err=True)  # Ctrl-D ends no line
+            is_meant = False
+        if not is_meant:
+            click.echo("Nothing was started.", err=True)
+            ctx.exit(codes.USAGE)
+
+
+def _confirmation_options(*, asks: bool) -> list[click.Option]:
+    about = "Do not ask. Without it, nothing is started when there is no terminal to ask on."
+    return [click.Option(["-y", "--yes"], is_flag=True, help=about)] if asks else []
+
+
+def _export_options(*, exports: bool) -> list[click.Option]:
+    if not exports:
+        return []
+    return [
+        click.Option(
+            ["-o", "--output"],
+            metavar="FILE",
+            type=FILE,
+            callback=_output_path,
+            help="Download the export to FILE once it is complete. With several tasks, each has its own "
+            "file, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
+        ),
+        click.Option(["--overwrite"], is_flag=True, help="Let --output replace files."),
+    ]
+
+
+def _output_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if value == "-":
+        raise click.BadParameter("'-' is stdout, which gets the results of the tasks: name a file")
+    if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
+        raise click.BadParameter(f"{value!r} is a directory: name a file")
+    return value
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("an id must not be empty")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"an id must be valid Unicode text, not {value!r}")
+    return value
+
+
+def _cid(value: str) -> str:
+    kind, _, name = value.partition(":")
+    if not kind or not name:
+        raise ValueError(f"a channel must be given as type:id, not {value!r}")
+    return _text(value)

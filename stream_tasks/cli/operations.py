@@ -1,0 +1,70 @@
+"""What the command line needs to know of the operations, read off their descriptions."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from textwrap import dedent
+from typing import Any, Final
+
+import click
+
+from stream_tasks._operations import OPERATIONS
+from stream_tasks._requests import Field
+
+__all__ = ["check", "max_items", "options_of"]
+
+_ARGUMENT: Final = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
+
+
+def max_items(operation: str) -> int:
+    """Return how many items a task of an operation can have."""
+    described = OPERATIONS[operation]
+    return described.most[described.items]
+
+
+def check(operation: str, items: Sequence[Any], options: dict[str, Any]) -> None:
+    """Check an operation's arguments without sending anything.
+
+    Raises:
+        ValueError: An argument is invalid.
+    """
+    OPERATIONS[operation].request(items, **options)
+
+
+def options_of(operation: str) -> list[click.Option]:
+    """Return a command-line option for each argument of an operation, except for its items."""
+    described = OPERATIONS[operation]
+    about = dict(_ARGUMENT.findall(_docstring(described.rules)))
+    return [
+        _option(field, " ".join(about.get(field.name, "").replace("``", "").split()))
+        for field in described.fields
+        if field.name != described.items
+    ]
+
+
+def _docstring(function: Callable[..., Any]) -> str:
+    """Return a function's docstring, also under ``python -OO``, which drops docstrings."""
+    found = inspect.getdoc(function)
+    if found is None:
+        tree = ast.parse(dedent(inspect.getsource(function)))
+        found = ast.get_docstring(next(each for each in tree.body if isinstance(each, ast.FunctionDef)))
+    return found or ""
+
+
+def _option(field: Field, about: str) -> click.Option:
+    names = [f"--{field.name.replace('_', '-')}", field.name]
+    if field.type == "flag":
+        # Without the flag nothing is sent, and the API's default applies.
+        return click.Option(names, is_flag=True, flag_value=True, default=None, help=about)
+    if field.type == "word":
+        return click.Option(names, type=click.Choice(field.words), help=about)
+    if field.type == "list":
+        return click.Option(
+            names,
+            multiple=True,
+            metavar="TEXT",
+            help=f"{about} May be given several times.",
+            callback=lambda _, __, values: list(values) or None,
+        )
+    return click.Option(names, metavar="ID" if field.type == "id" else "TEXT", help=about)

@@ -1,0 +1,78 @@
+"""Starts a job, waits for its tasks and saves what they export."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from stream_tasks._client import AsyncStream
+from stream_tasks.cli import codes, signals
+from stream_tasks.cli.client import make_client
+from stream_tasks.cli.files.saving import save
+from stream_tasks.cli.files.target import Target
+from stream_tasks.cli.job import Job
+from stream_tasks.cli.signals import Stop
+from stream_tasks.cli.starting import show_failed_items, show_started, start
+from stream_tasks.cli.ui.hints import go_on_with
+from stream_tasks.cli.ui.output import printable
+from stream_tasks.cli.ui.warnings import warnings_on_stderr
+from stream_tasks.cli.waiting import WaitOptions, wait_and_show
+from stream_tasks.models import StartedTask, TaskOutcome
+
+__all__ = ["start_and_wait"]
+
+
+def start_and_wait(
+    connection: Mapping[str, Any], job: Job, target: Target | None, *, is_waiting: bool, **shown: Any
+) -> int:
+    """Start a job, and wait for its tasks unless that is not wanted.
+
+    Args:
+        connection: The client's arguments.
+        job: What to start.
+        target: Where exports are saved, if they are.
+        is_waiting: Whether to wait.
+        shown: How to wait and what to show: the `WaitOptions` that the command has.
+
+    Returns:
+        The exit code.
+    """
+    client = make_client(connection)
+    options = WaitOptions(again=lambda ids, **_: go_on_with(ids), started_here=True, **shown)
+
+    async def main(stop: Stop) -> int:
+        async with client:
+            if not is_waiting:
+                return await _start(client, job, options, stop)
+            return await _start_and_wait(client, job, options, target, stop)
+
+    with warnings_on_stderr(quiet=options.quiet):
+        return signals.run(main)
+
+
+async def _start(client: AsyncStream, job: Job, options: WaitOptions, stop: Stop) -> int:
+    def on_started(task: StartedTask[Any], ids: Sequence[str]) -> None:
+        show_started(job, task, ids, as_json=options.as_json, quiet=options.quiet)
+
+    started = await start(client, job, on_started, stop)
+    failed = show_failed_items(job, (task.result for task in started.tasks))
+    return max(started.code, codes.FAILED if failed else 0)
+
+
+async def _start_and_wait(
+    client: AsyncStream, job: Job, options: WaitOptions, target: Target | None, stop: Stop
+) -> int:
+    def on_started(task: StartedTask[Any], ids: Sequence[str]) -> None:
+        if task.task_id is not None and not options.quiet:
+            click.echo(f"Started {printable(task.task_id)} for {job.counted(len(ids))}.", err=True)
+
+    started = await start(client, job, on_started, stop)
+    if not started.tasks or started.code > codes.SIGNAL:
+        return started.code
+    outcomes: list[TaskOutcome[Any]] = []
+    code = await wait_and_show(client, started.tasks, options, stop, on_outcome=outcomes.append)
+    if show_failed_items(job, (outcome.result() for outcome in outcomes if outcome.ok)):
+        code = max(code, codes.FAILED)
+    if target is not None and code < codes.SIGNAL:
+        code = max(code, await save(client, started.tasks, outcomes, target, stop, quiet=options.quiet))
+    return max(started.code, code)
