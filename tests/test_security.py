@@ -523,6 +523,7 @@ def wrong_calls(client: Any, bad: Any) -> Iterator[tuple[str, Callable[[], Any]]
     yield "delete_feeds_batch", lambda: client.delete_feeds_batch([bad])
     yield "delete_feed_user_data", lambda: client.delete_feed_user_data(bad)
     yield "export_feed_user_data", lambda: client.export_feed_user_data(bad)
+    yield "check_moderation", lambda: client.check_moderation(bad, "id", "creator")
     yield "bulk_image_moderation", lambda: client.bulk_image_moderation(bad)
     yield "start_in_batches", lambda: client.start_in_batches(bad, ["u"])
     yield "start_in_batches", lambda: client.start_in_batches(client.delete_users, bad)

@@ -14,6 +14,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli.ui.console import PipeConsole, is_live
 from stream_tasks.cli.ui.progress import Row
 from stream_tasks.cli.ui.screen import STYLES, row_table
+from stream_tasks.cli.ui.warnings import warnings_on_stderr
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
 from stream_tasks.models import DeleteChannelsResult, ExportChannelsResult, StartedTask, Task
 from stream_tasks.testing import FakeStream, TaskFailure
