@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aioresponses import aioresponses
 from hostile import listening
 from tls import server_context, trusting_context
 
@@ -106,6 +108,7 @@ ASIDES = {
 PARTS = {
     "the beginning of a head": b"HTTP/1.1 200 OK\r\nX-Cut",
     "a letter": b"H",
+    "a head that is none": b"HTTP/1.1 200 OK\r\nSec-WebSocket-Key1: x\r\nX: y",
 }
 
 
@@ -289,6 +292,41 @@ async def test_what_is_said_unasked_over_tls_is_no_answer(session: aiohttp.Clien
     assert [len(heads) for heads in server.requests] == [4, 2]
 
 
+class Unsettled:
+    """A connection over TLS with something in its socket."""
+
+    def __init__(self, socket: socket.socket) -> None:
+        self.transport = self.protocol = self
+        self.should_close = self.is_closed = False
+        self._extra = {"socket": socket, "sslcontext": trusting_context()}
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._extra.get(name)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_call_that_is_cancelled_while_tls_is_read_leaves_no_connection() -> None:
+    """Nobody else knows of it yet."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"ticket")
+        connection: Any = Unsettled(ours)
+        asking = asyncio.create_task(pool._is_silent_but_for_tls(connection))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert connection.is_closed
+
+
+def test_a_transport_without_a_socket_cannot_be_looked_into() -> None:
+    """Event loops need not tell."""
+    transport: Any = asyncio.Transport()
+    assert not pool._is_readable(transport)
+
+
 async def test_an_answer_about_another_task_is_refused(session: aiohttp.ClientSession | None) -> None:
     """A look says so, and the connection on which it came is used no more."""
     server = Server()
@@ -306,6 +344,14 @@ async def test_an_answer_about_another_task_is_refused(session: aiohttp.ClientSe
         assert "theirs" in info.value.body
         assert await look(client, "mine") == "mine"
     assert [len(heads) for heads in server.requests] == [1, 1]
+
+
+async def test_a_mock_has_no_connection_to_give_up(mocked: aioresponses) -> None:
+    """What it answers about another task is refused all the same."""
+    mocked.get(re.compile(".*"), body=body("theirs"))
+    async with AsyncStream(KEY, token=TOKEN) as client:
+        with pytest.raises(StreamDecodeException, match="about another task"):
+            await client.get_task("mine")
 
 
 async def test_a_wait_passes_over_answers_about_another_task(

@@ -18,8 +18,8 @@ MASK: Final = b"***"
 
 _SECRET_HEADERS: Final = ("Authorization", "Proxy-Authorization")
 
-# A character of a JWT as JSON may write it; an escaped backslash begins no other escape.
-_ESCAPED: Final = re.compile(rb"\\(?:\\|u00(2[DdEe]|3\d|[46][1-9A-Fa-f]|5[\dAaFf]|7[\dAa]))")
+# A character of ASCII as JSON may write it; an escaped backslash begins no other escape.
+_ESCAPED: Final = re.compile(rb"\\(?:\\|u00([0-7][\dA-Fa-f]))")
 
 _PIECE: Final = re.compile(r"[\w-][\w.-]{6,}[\w-]")
 
@@ -31,7 +31,9 @@ def mask_escaped(body: bytes, token: str) -> bytes:
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
-    return match[0] if match[1] is None else bytes((int(match[1], 16),))
+    character = b"\\" if match[1] is None else bytes((int(match[1], 16),))
+    is_of_a_token = character.isalnum() or character in b".-_"
+    return character if is_of_a_token else match[0]
 
 
 def mask_headers(headers: Mapping[str, str], token: str) -> Mapping[str, str]:
@@ -43,16 +45,15 @@ def mask_headers(headers: Mapping[str, str], token: str) -> Mapping[str, str]:
     )
 
 
-def mask_error(error: BaseException, token: str | None, handled: BaseException | None = None) -> None:
+def mask_error(error: BaseException, token: str, handled: BaseException | None = None) -> None:
     """Take the token, and aiohttp's frames, from an error and all that it came of.
 
     The variables of the frames hold the request as bytes. What the caller was handling before, and what
     that came of, is the caller's.
     """
     error.__traceback__ = None
-    if token is not None:
-        error.args = tuple(_masked(value, token) for value in error.args)
-        error.__dict__ |= {name: _masked(value, token) for name, value in error.__dict__.items()}
+    error.args = tuple(_masked(value, token) for value in error.args)
+    error.__dict__ |= {name: _masked(value, token) for name, value in error.__dict__.items()}
     for inner in {error.__cause__, error.__context__}:
         if inner is not None and inner is not handled:
             mask_error(inner, token, handled)

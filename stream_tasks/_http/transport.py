@@ -213,13 +213,13 @@ class Transport:
             response.close()
             del response  # a dump of this frame would show its headers
             raise
+        token = self._headers["Authorization"]
+        content = content.replace(token.encode(), MASK)
+        if b"\\" in content:
+            content = mask_escaped(content, token)
         headers: Mapping[str, str] = response.headers
-        if token := self._headers.get("Authorization"):
-            content = content.replace(token.encode(), MASK)
-            if b"\\" in content:
-                content = mask_escaped(content, token)
-            if shows_headers or response.status >= FIRST_ERROR:
-                headers = mask_headers(headers, token)
+        if shows_headers or response.status >= FIRST_ERROR:
+            headers = mask_headers(headers, token)
         if len(content) > MAX_BODY:
             content = content[:_BEGINNING]
         # aiohttp has put the connection back into its pool, and only here still knows which it was.
@@ -228,7 +228,7 @@ class Transport:
     def _failed(
         self, exc: BaseException, handled: BaseException | None, method: str, url: URL, begun: float
     ) -> StreamTransportException:
-        mask_error(exc, self._headers.get("Authorization"), handled)
+        mask_error(exc, self._headers["Authorization"], handled)
         self._may_be_stale = False
         error = _transport_error(exc)
         self._log(method, url, begun, error_type=error.error_type)
