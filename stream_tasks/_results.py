@@ -169,12 +169,12 @@ def result_of(task_id: str, task: Task, goal: Goal[T]) -> T:
     """Turn a final snapshot into what the wait returns or raises."""
     if task.status == "failed":
         raise StreamTaskException.from_task(task_id, task)
-    return _decoded(task.result, goal.result_type, task)
+    return _decoded(task.result or {}, goal.result_type, task)
 
 
 def snapshot_of(task: Task, goal: Goal[T]) -> Task[T]:
     """Return a snapshot with its result decoded, if the task has completed."""
-    result = _decoded(task.result, goal.result_type, task) if task.is_completed else None
+    result = _decoded(task.result or {}, goal.result_type, task) if task.is_completed else None
     return cast("Task[T]", evolve(cast("Task[Any]", task), result=result))
 
 
@@ -213,7 +213,7 @@ def _keys(data: dict[str, Any]) -> list[str]:
 
 
 def _decoded(payload: dict[str, Any] | None, kind: type[T], task: Task | None) -> T:
-    """Turn a payload into what the caller is to get.
+    """Turn a payload into what the caller is to get; None is one of which the server said nothing.
 
     Raises:
         StreamDecodeException: It does not fit; it says where.

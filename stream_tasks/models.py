@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from stream_tasks._plain import WHOLE, plain, shown
 
-if sys.version_info >= (3, 13):
+if sys.version_info >= (3, 13):  # pragma: no cover
     from typing import TypeVar
 else:
     from typing_extensions import TypeVar  # aiohttp depends on it and has imported it

@@ -2,7 +2,9 @@
 
 import json
 import math
+import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -263,6 +265,18 @@ def test_what_is_written_is_read_back(value: Any) -> None:
 def test_json_is_written_without_spaces() -> None:
     """A body is as short as it can be."""
     assert _json.dumps({"a": [1, True, None], "b": "ü"}) == b'{"a":[1,true,null],"b":"\\u00fc"}'
+
+
+def test_what_stands_for_something_is_written_as_that() -> None:
+    """UUIDs are texts, mappings objects, and whole numbers of other kinds numbers."""
+
+    class Number:
+        def __index__(self) -> int:
+            return 7
+
+    value = {"id": uuid.UUID(int=1), "map": MappingProxyType({"a": 1}), "count": Number()}
+    written = b'{"id":"00000000-0000-0000-0000-000000000001","map":{"a":1},"count":7}'
+    assert _json.dumps(value) == written
 
 
 @pytest.mark.parametrize(
