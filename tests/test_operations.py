@@ -1,6 +1,5 @@
 """Each operation is the request that Stream's API documents, or an error before any request."""
 
-import dataclasses
 import enum
 import inspect
 import re
@@ -382,7 +381,7 @@ def test_the_table_is_complete() -> None:
 )
 def test_an_operation_is_the_request_that_is_documented(built: Request[Any], expected: Request[Any]) -> None:
     """Method, path, body, query and result type are those of the table; what is None is left out."""
-    assert dataclasses.replace(built, operation=None, items=()) == expected
+    assert built._replace(operation=None, items=()) == expected
     _json.dumps(built.json)
 
 
@@ -429,7 +428,7 @@ def test_wrong_calls_are_type_errors_that_name_the_operation(name: str) -> None:
 def test_an_operation_is_frozen() -> None:
     """What was checked stays what it was."""
     built: Any = ops.export_users(IDS)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         built.path = "/elsewhere"
 
 
