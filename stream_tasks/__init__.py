@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._blocking import Stream
     from stream_tasks._client import AsyncStream
+    from stream_tasks.endpoints import Endpoint
     from stream_tasks.exceptions import (
         StreamApiException,
         StreamBatchException,
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
         DeleteUsersResult,
         ExportChannelsResult,
         ExportUsersResult,
+        ImportResult,
+        ImportStep,
+        ImportV2Result,
         ItemResult,
         Obstacle,
         RateLimit,
+        Snapshot,
         StartedTask,
         StreamResponse,
         Task,
@@ -54,11 +59,16 @@ __all__ = [
     "DeleteCallResult",
     "DeleteChannelsResult",
     "DeleteUsersResult",
+    "Endpoint",
     "ExportChannelsResult",
     "ExportUsersResult",
+    "ImportResult",
+    "ImportStep",
+    "ImportV2Result",
     "ItemResult",
     "Obstacle",
     "RateLimit",
+    "Snapshot",
     "StartedTask",
     "Stream",
     "StreamApiException",
@@ -80,7 +90,7 @@ __all__ = [
 _SUBMODULES: Final = ("exceptions", "models")
 """Public modules that need no import of their own."""
 
-_DEFINED_IN: Final = (*_SUBMODULES, "_backoff", "_client", "_blocking")
+_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_client", "_blocking")
 """Where public names are looked for: those modules first that import the least."""
 
 

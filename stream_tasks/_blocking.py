@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from stream_tasks._backoff import Backoff
     from stream_tasks._results import OperationName
+    from stream_tasks.endpoints import Polled
     from stream_tasks.models import R, S, T
 
 __all__ = ["Stream"]
@@ -180,7 +181,7 @@ class Stream:
 
     def wait_for_task(
         self,
-        task: str | UUID | StartedTask[T],
+        task: str | UUID | StartedTask[T] | Polled[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -221,9 +222,49 @@ class Stream:
         )  # fmt: skip
         return self._loop.run(wait, calls)
 
+    def wait_for(
+        self,
+        polled: Polled[T],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[R] | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> R:
+        """Wait for something that is polled elsewhere than tasks are, such as a campaign.
+
+        ``wait_for(CAMPAIGN.of("spring"), 10, 3600)``; see `stream_tasks.endpoints`. It shares the quota with
+        all other waits of this client.
+
+        Args:
+            polled: What to wait for: an id at an endpoint, as `Endpoint.of` makes it.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the result to, in place of what the endpoint says.
+            on_update: Called with each new snapshot, a `Snapshot`, in this thread; it may call the client.
+
+        Returns:
+            What the server tells of it at its end.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamTaskException: It failed.
+            StreamWaitTimeoutException: The wait elapsed; the work may still be going on.
+            StreamApiException: The server refused for good.
+            StreamTransportException: TLS verification failed.
+            StreamDecodeException: An answer or the result does not fit.
+        """
+        calls: Calls = new_queue()
+        told = self._loop.in_caller(on_update, calls)
+        wait = functools.partial(
+            self._client.wait_for, polled, poll_interval, timeout, result_type=result_type, on_update=told
+        )
+        return self._loop.run(wait, calls)
+
     def watch_task(
         self,
-        task: str | UUID | StartedTask[Any],
+        task: str | UUID | StartedTask[Any] | Polled[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -260,7 +301,7 @@ class Stream:
 
     def wait_for_tasks(
         self,
-        tasks: Iterable[str | UUID | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T] | Polled[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -304,7 +345,7 @@ class Stream:
 
     def as_completed(
         self,
-        tasks: Iterable[str | UUID | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T] | Polled[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -435,6 +476,9 @@ class Stream:
     delete_feed_user_data = _blocking(AsyncStream.delete_feed_user_data)
     export_feed_user_data = _blocking(AsyncStream.export_feed_user_data)
     bulk_image_moderation = _blocking(AsyncStream.bulk_image_moderation)
+    create_import = _blocking(AsyncStream.create_import)
+    create_import_v2_task = _blocking(AsyncStream.create_import_v2_task)
+    start_policy_test_run = _blocking(AsyncStream.start_policy_test_run)
     check_moderation = _blocking(AsyncStream.check_moderation)
 
     def _iterate(

@@ -80,6 +80,7 @@ from stream_tasks._results import (
     task_id_in,
 )
 from stream_tasks._secret import concealed, hidden
+from stream_tasks.endpoints import Polled, check_polled
 from stream_tasks.exceptions import StreamDecodeException
 from stream_tasks.models import (
     Obstacle,
@@ -96,7 +97,7 @@ from stream_tasks.models import (
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from stream_tasks._engine.poll import Fetch, Look
+    from stream_tasks._engine.poll import Fetch, Key, Look
 
 __all__ = ["AsyncStream"]
 
@@ -355,7 +356,7 @@ class AsyncStream:
             ValueError: The id is empty, ``.`` or ``..``.
             StreamException: The request failed.
         """
-        target = _task_target(task_id, self._query)
+        target = _target(task_id, self._query)
         status, headers, body, connection = await self._here().transport.exchange("GET", target)
         protocol.check_status(status, headers, body)
         task = _task_in(body, connection, check_segment("task_id", task_id))
@@ -363,7 +364,7 @@ class AsyncStream:
 
     async def wait_for_task(
         self,
-        task: str | UUID | StartedTask[T],
+        task: str | UUID | StartedTask[T] | Polled[T],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -398,16 +399,54 @@ class AsyncStream:
         """
         engine = self._here().engine
         terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
-        task_id, goal = resolve(task, goal_of_ids(result_type, operation), result_type)
+        key, goal = resolve(task, goal_of_ids(result_type, operation), result_type)
         if on_update is not None:
             check_callback("on_update", on_update)
-        if task_id is None:
+        if key is None:
             return result_at_once(goal)
-        return result_of(task_id, await wait_for_end(engine, task_id, terms, on_update, goal.operation), goal)
+        return result_of(str(key), await wait_for_end(engine, key, terms, on_update, goal.operation), goal)
+
+    async def wait_for(
+        self,
+        polled: Polled[T],
+        poll_interval: float | Backoff = 1.0,
+        timeout: float | None = 60.0,
+        *,
+        result_type: type[R] | None = None,
+        on_update: OnUpdate | None = None,
+    ) -> R:
+        """Wait for something that is polled elsewhere than tasks are, such as a campaign.
+
+        ``wait_for(CAMPAIGN.of("spring"), 10, 3600)``; see `stream_tasks.endpoints`. It shares the quota with
+        all other waits of this client.
+
+        Args:
+            polled: What to wait for: an id at an endpoint, as `Endpoint.of` makes it.
+            poll_interval: The least time between two looks, in seconds (the floor is 50 ms), or a `Backoff`.
+            timeout: The limit of the whole wait, in seconds; None for no limit, 0 for one look.
+            result_type: What to decode the result to, in place of what the endpoint says.
+            on_update: Called with each new snapshot, a `Snapshot`; may be a coroutine function.
+
+        Returns:
+            What the server tells of it at its end.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range.
+            StreamTaskException: It failed.
+            StreamWaitTimeoutException: The wait elapsed; the work may still be going on.
+            StreamApiException: The server refused for good.
+            StreamTransportException: TLS verification failed.
+            StreamDecodeException: An answer or the result does not fit.
+        """
+        check_polled(polled)
+        return await self.wait_for_task(
+            polled, poll_interval, timeout, result_type=result_type, on_update=on_update
+        )
 
     def watch_task(
         self,
-        task: str | UUID | StartedTask[Any],
+        task: str | UUID | StartedTask[Any] | Polled[Any],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -436,18 +475,18 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         of_ids = goal_of_ids(result_type, operation)
-        task_id, goal = resolve(task, of_ids)
-        if task_id is None:
+        key, goal = resolve(task, of_ids)
+        if key is None:
             return _each(())
         engine = self._here().engine
-        snapshots = follow(engine, task_id, engine.terms(backoff, timeout), goal.operation)
+        snapshots = follow(engine, key, engine.terms(backoff, timeout), goal.operation)
         if result_type is None and operation is None:
             return cast("AsyncGenerator[Task[S]]", snapshots)
         return _typed(snapshots, of_ids)
 
     async def wait_for_tasks(
         self,
-        tasks: Iterable[str | UUID | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T] | Polled[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -485,41 +524,41 @@ class AsyncStream:
         check_callback("on_update", on_update)
         engine = self._here().engine
         terms = engine.terms(backoff, timeout)
-        outcomes: dict[str | int, TaskOutcome[Any] | None] = {}
+        outcomes: dict[Key | int, TaskOutcome[Any] | None] = {}
         at_once: list[TaskOutcome[Any]] = []
-        waiting: dict[str, str | UUID | StartedTask[T]] = {}
+        waiting: dict[Key, str | UUID | StartedTask[T] | Polled[T]] = {}
         for number, task in enumerate(check_tasks(tasks), 1):
-            task_id, goal = resolve(task, of_ids, result_type, name=f"tasks, at place {number},")
-            if task_id is None:
+            key, goal = resolve(task, of_ids, result_type, name=f"tasks, at place {number},")
+            if key is None:
                 at_once.append(outcome_at_once(goal))
                 outcomes[number] = at_once[-1]
-            elif not isinstance(waiting.get(task_id), StartedTask):
-                waiting[task_id] = task
-                outcomes[task_id] = None
+            elif not isinstance(waiting.get(key), StartedTask):
+                waiting[key] = task
+                outcomes[key] = None
         for outcome in at_once:
             await tell(on_outcome, outcome)
         inbox = Inbox(engine, wants_updates=on_update is not None)
 
         def end(wait: Wait) -> Coroutine[Any, Any, None] | None:
-            goal = resolve(waiting[wait.task_id], of_ids, result_type)[1]
-            outcome = outcomes[wait.task_id] = outcome_of(wait, goal)
+            goal = resolve(waiting[wait.key], of_ids, result_type)[1]
+            outcome = outcomes[wait.key] = outcome_of(wait, goal)
             return None if on_outcome is None else tell(on_outcome, outcome)
 
         try:
             waits = (
-                Wait(task_id, terms, inbox, operation_of(task, of_ids))
-                for task_id, task in list(waiting.items())
+                Wait(key, terms, inbox, operation_of(task, of_ids)) for key, task in list(waiting.items())
             )
             await wait_for_all(inbox, waits, terms.deadline, end, on_update)
         finally:
             await inbox.close()
-        if at_once:
-            outcomes = {_key(place, waiting): outcome for place, outcome in outcomes.items()}
+        if not all(isinstance(place, str) for place in outcomes):
+            outcomes = {_name(place, waiting): outcome for place, outcome in outcomes.items()}
         return cast("dict[str, TaskOutcome[R]]", outcomes)
 
     def as_completed(
         self,
-        tasks: Iterable[str | UUID | StartedTask[T]] | AsyncIterable[str | UUID | StartedTask[T]],
+        tasks: Iterable[str | UUID | StartedTask[T] | Polled[T]]
+        | AsyncIterable[str | UUID | StartedTask[T] | Polled[T]],
         poll_interval: float | Backoff = 1.0,
         timeout: float | None = 60.0,
         *,
@@ -565,8 +604,8 @@ class AsyncStream:
 
     async def _race(
         self,
-        source: AsyncIterable[str | UUID | StartedTask[Any]],
-        decide: Callable[[Any], tuple[str | None, Goal[Any]]],
+        source: AsyncIterable[str | UUID | StartedTask[Any] | Polled[Any]],
+        decide: Callable[[Any], tuple[Key | None, Goal[Any]]],
         backoff: Backoff,
         timeout: float | None,
         *,
@@ -579,12 +618,12 @@ class AsyncStream:
         pulled: dict[Wait, Goal[Any]] = {}
         room = None if max_waiting is None else asyncio.Semaphore(max_waiting)
 
-        def begin(task: str | UUID | StartedTask[Any]) -> None:
+        def begin(task: str | UUID | StartedTask[Any] | Polled[Any]) -> None:
             self._here()  # or this client was closed in the meantime
-            task_id, goal = decide(task)
-            wait = Wait(task_id or "", engine.terms(backoff, timeout), inbox, goal.operation)
+            key, goal = decide(task)
+            wait = Wait(key or "", engine.terms(backoff, timeout), inbox, goal.operation)
             pulled[wait] = goal
-            if task_id is None:
+            if key is None:
                 inbox.put(wait)
             else:
                 inbox.add(wait)
@@ -664,6 +703,9 @@ class AsyncStream:
     delete_feed_user_data = _operation(_operations.delete_feed_user_data)
     export_feed_user_data = _operation(_operations.export_feed_user_data)
     bulk_image_moderation = _operation(_operations.bulk_image_moderation)
+    create_import = _operation(_operations.create_import)
+    create_import_v2_task = _operation(_operations.create_import_v2_task)
+    start_policy_test_run = _operation(_operations.start_policy_test_run)
     check_moderation = _operation(_operations.check_moderation)
 
     def _here(self) -> _Here:
@@ -706,38 +748,47 @@ class AsyncStream:
         return StartedTask(task_id, data, request.result_type, result, request.operation, request.items)
 
 
-def _task_target(task_id: str | UUID, query: str) -> str:
-    return f"{_TASKS}{path_segment('task_id', task_id)}{query}"
+def _target(key: str | UUID | Polled[Any], query: str) -> str:
+    if isinstance(key, Polled):
+        return f"{key.path}{query}"
+    return f"{_TASKS}{path_segment('task_id', key)}{query}"
 
 
-async def _look(transport: Transport, query: str, task_id: str, limit: float) -> Look:
+async def _look(transport: Transport, query: str, key: Key, limit: float) -> Look:
     """Look at a task for the engine, which has no use for the whole answer."""
-    target = _task_target(task_id, query)
+    target = _target(key, query)
     status, headers, body, connection = await transport.exchange(
         "GET", target, limit=limit, shows_headers=False
     )
     protocol.check_status(status, headers, body)
     quota = protocol.parse_rate_limit(headers)
     del headers  # should the body not fit, a dump of this frame would show them
-    return _task_in(body, connection, task_id), quota
+    return _task_in(body, connection, key), quota
 
 
-def _task_in(body: bytes, connection: Any, task_id: str) -> Task:
+def _task_in(body: bytes, connection: Any, key: Key) -> Task:
     """Read the answer about a task; one that is not gives its connection up."""
     try:
-        return _json.structure_task(body, task_id)
+        if isinstance(key, str):
+            return _json.structure_task(body, key)
+        return _json.structure_snapshot(body, key)
     except StreamDecodeException:
         drop(connection)
         del connection  # a dump of this frame would show what it has read
         raise
 
 
-def _key(place: str | int, ids: Container[str]) -> str:
-    """Return what stands for a task in a mapping: its id, or for its place a text that is no id."""
+def _name(place: Key | int, keys: Container[Key]) -> str:
+    """Return what stands for a task in a mapping: its id, or for its place a text that is no id.
+
+    Of what is polled elsewhere it is the id, too, unless a task has the same one; then it is the path.
+    """
     if isinstance(place, str):
         return place
+    if not isinstance(place, int):
+        return place.path if place.id in keys else place.id
     key = f"#{place}"
-    while key in ids:
+    while key in keys:
         key = f"#{key}"
     return key
 

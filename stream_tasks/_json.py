@@ -27,15 +27,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 import attrs
 
 from stream_tasks._plain import as_json
+from stream_tasks.endpoints import status_word
 from stream_tasks.exceptions import StreamDecodeException, one_line
-from stream_tasks.models import ItemResult, ItemResults, Task, TaskError
+from stream_tasks.models import ItemResult, ItemResults, Snapshot, Task, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import cattrs
 
-__all__ = ["dumps", "loads", "prepare", "structure", "structure_task"]
+    from stream_tasks.endpoints import Polled
+
+__all__ = ["dumps", "loads", "prepare", "structure", "structure_snapshot", "structure_task"]
 
 T = TypeVar("T")
 
@@ -324,3 +327,66 @@ def structure_task(body: bytes, task_id: str | None = None) -> Task:
             body=_shown(body),
         )
     return task
+
+
+def structure_snapshot(body: bytes, polled: Polled[Any]) -> Snapshot:
+    """Decode the answer of an endpoint.
+
+    Args:
+        body: The answer's body.
+        polled: What was asked for.
+
+    Raises:
+        StreamDecodeException: The body is not JSON, has no status, or is about something else.
+    """
+    data = loads(body)
+    try:
+        return _snapshot(data, polled)
+    except StreamDecodeException as error:
+        error.body = _shown(body)
+        raise
+
+
+def _snapshot(data: Any, polled: Polled[Any]) -> Snapshot:
+    endpoint = polled.endpoint
+    found, place = _within(data, endpoint.at, "$")
+    if not isinstance(found, dict):
+        raise StreamDecodeException(f"expected an object, not {type(found).__name__}", path=place)
+    if found.get("id", polled.id) != polled.id:
+        raise StreamDecodeException(
+            f"the answer is about something else: {_brief(found['id'])}, not {_brief(polled.id)}",
+            path=f"{place}.id",
+        )
+    told, at = _within(found, endpoint.status_at, place)
+    try:
+        status = status_word(told)
+    except TypeError as exc:
+        raise StreamDecodeException(str(exc), path=at) from exc
+    ending = endpoint.ending(status)
+    error = None
+    if ending == "failed":
+        why = _within(found, endpoint.error_at, place, missing="")[0] if endpoint.error_at else ""
+        error = TaskError(status, _text(why))
+    created = _moment(found, "created_at", place) or _EPOCH
+    updated = _moment(found, "updated_at", place) or created
+    return Snapshot(polled.id, status, created, updated, found, error, ending=ending)
+
+
+def _within(data: Any, keys: str, place: str, *, missing: Any = None) -> tuple[Any, str]:
+    """Return what stands at keys that are joined by dots, and the path of that."""
+    for key in keys.split(".") if keys else ():
+        if not isinstance(data, dict) or data.get(key) is None:
+            if missing is not None:
+                return missing, place
+            raise StreamDecodeException(f"required key {key!r} is missing", path=place)
+        data, place = data[key], f"{place}.{key}"
+    return data, place
+
+
+def _moment(found: dict[str, Any], key: str, place: str) -> datetime | None:
+    if found.get(key) is None:
+        return None
+    try:
+        return _timestamp(found[key])
+    except (TypeError, ValueError) as exc:
+        raise StreamDecodeException(str(exc), path=f"{place}.{key}") from exc

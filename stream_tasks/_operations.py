@@ -16,22 +16,27 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from stream_tasks._requests import OPERATIONS, operation
 
 if TYPE_CHECKING:
-    from stream_tasks import models
+    from stream_tasks import endpoints, models
 else:
 
-    class _Models:
-        """The module of that name, imported when a result type is asked for."""
+    class _Lazy:
+        """A module that is imported when something of it is asked for."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(importlib.import_module("stream_tasks.models"), name)
+            return getattr(importlib.import_module(self._name), name)
 
-    models = _Models()
+    endpoints, models = _Lazy("stream_tasks.endpoints"), _Lazy("stream_tasks.models")
 
 __all__ = ["MOST_ITEMS", "OPERATIONS"]
 
 DeletionMode = Literal["soft", "pruning", "hard"]
 ChannelDeletionMode = Literal["soft", "hard"]
 ExportFormat = Literal["json", "csv"]
+ImportMode = Literal["insert", "upsert"]
+ImportProduct = Literal["chat", "feeds"]
 ChannelBatchOperation = Literal[
     "addMembers",
     "addMembersHideHistory",
@@ -526,6 +531,88 @@ def check_moderation(
     Raises:
         TypeError: An argument has a wrong type.
         ValueError: A text is empty, or a datetime has no zone.
+        StreamException: The request failed.
+    """
+
+
+@operation(
+    "POST",
+    "/imports",
+    lambda: models.ImportResult,
+    items="{path}",
+    task_id_at="import_task.id",
+    find_endpoint=lambda: endpoints.IMPORT,
+)
+def create_import(path: str, mode: ImportMode, *, merge_custom: bool | None = None) -> None:
+    """Import a file of users, channels and messages, which has been uploaded.
+
+    Args:
+        path: Where it was uploaded to.
+        mode: ``upsert`` replaces what is there already, ``insert`` leaves it.
+        merge_custom: Merge custom data with what is there already, rather than replacing that.
+
+    Returns:
+        What was started; waiting for it polls the import, and returns an `ImportResult` with its steps.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: A text is empty.
+        StreamException: The request failed.
+    """
+
+
+@operation(
+    "POST",
+    "/imports/v2",
+    lambda: models.ImportV2Result,
+    quota="CreateImportV2Task",
+    task_id_at="id",
+    find_endpoint=lambda: endpoints.IMPORT_V2,
+)
+def create_import_v2_task(
+    product: ImportProduct, settings: Mapping[str, Any], *, user_id: str | None = None
+) -> None:
+    """Import a file by the second version of imports.
+
+    Stream does not document which states of these are final: see `stream_tasks.endpoints.IMPORT_V2`.
+
+    Args:
+        product: ``chat`` or ``feeds``.
+        settings: ``path``, ``mode``, ``merge_custom``, ``s3``, ``skip_references_check`` and
+            ``use_import_time_as_op_time``.
+        user_id: On whose behalf.
+
+    Returns:
+        What was started; waiting for it polls the import, and returns an `ImportV2Result`.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: A text or `settings` is empty.
+        StreamException: The request failed.
+    """
+
+
+@operation(
+    "POST",
+    "/moderation/policy_tests/sets/{set_id}/runs",
+    lambda: models.TaskResult,
+    items="{set_id}",
+    quota="start_policy_test_run",
+    task_id_at="run.id",
+    find_endpoint=lambda: endpoints.POLICY_TEST_RUN,
+)
+def start_policy_test_run(set_id: str) -> None:
+    """Run a set of policy tests of moderation.
+
+    Args:
+        set_id: The set.
+
+    Returns:
+        What was started; waiting for it polls the run, and returns what the server tells of it.
+
+    Raises:
+        TypeError: The id is not a text.
+        ValueError: The id is empty.
         StreamException: The request failed.
     """
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType, UnionType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Final,
     Generic,
@@ -43,6 +44,9 @@ from stream_tasks._arguments import (
     path_segment,
     text_value,
 )
+
+if TYPE_CHECKING:
+    from stream_tasks.endpoints import Endpoint
 
 __all__ = ["OPERATIONS", "Field", "Operation", "Request", "custom", "operation"]
 
@@ -145,6 +149,8 @@ class Operation(NamedTuple, Generic[T_co]):
         status: The HTTP status of a good answer.
         quota: What Stream's rate limits call it.
         may_finish_at_once: The server may do the work in the request, and then names no task.
+        task_id_at: Where in the answer the task's id is: keys, joined by dots.
+        find_endpoint: Returns where what it starts is polled; None if that is a task.
         destroys: Whether it deletes something: its words then decide what, and must be known ones.
         rules: The decorated function: its signature names the fields, its body checks what concerns several.
     """
@@ -158,6 +164,8 @@ class Operation(NamedTuple, Generic[T_co]):
     status: int
     quota: str
     may_finish_at_once: bool
+    task_id_at: str
+    find_endpoint: Callable[[], Endpoint[T_co]] | None
     destroys: bool
     rules: Callable[..., None]
 
@@ -223,6 +231,7 @@ class Operation(NamedTuple, Generic[T_co]):
             self._sent(given, "body") if self._in("body") else None,
             self._sent(given, "query"),
             self.may_finish_at_once,
+            self.task_id_at,
             operation=self.name,
             items=self._items(given),
         )
@@ -259,6 +268,8 @@ def operation(
     status: int = 201,
     quota: str | None = None,
     may_finish_at_once: bool = False,
+    task_id_at: str = "task_id",
+    find_endpoint: Callable[[], Endpoint[T]] | None = None,
     destroys: bool = False,
 ) -> Callable[[Callable[P, None]], Callable[P, Request[T]]]:
     """Make a function that builds an operation's request of the function that describes its arguments."""
@@ -267,7 +278,8 @@ def operation(
         name = rules.__name__
         described = OPERATIONS[name] = Operation(
             name, method, path, find_result_type, items, most or {}, status,
-            quota or name.title().replace("_", ""), may_finish_at_once, destroys, rules,
+            quota or name.title().replace("_", ""), may_finish_at_once, task_id_at, find_endpoint, destroys,
+            rules,
         )  # fmt: skip
 
         @functools.wraps(rules)

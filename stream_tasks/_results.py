@@ -10,10 +10,12 @@ from attrs import evolve, frozen
 from stream_tasks import _json
 from stream_tasks._arguments import check_result_type, check_segment, check_task_id, text_value
 from stream_tasks._operations import OPERATIONS
+from stream_tasks.endpoints import TASK, Endpoint, Polled
 from stream_tasks.exceptions import StreamDecodeException, StreamTaskException, one_line
 from stream_tasks.models import ItemResults, StartedTask, T, Task, TaskOutcome, TaskResult
 
 if TYPE_CHECKING:
+    from stream_tasks._engine.poll import Key
     from stream_tasks._engine.tracked import Wait
     from stream_tasks._requests import Request
 
@@ -57,12 +59,14 @@ class Goal(Generic[T]):
         result_type: What the task's result is decoded to.
         operation: The operation that started the task, if it is known.
         items: What the operation is for, if it is known.
+        endpoint: Where what the operation starts is polled, None if that is a task.
         done: The operation, if the server did it at once, so that there is no task.
     """
 
     result_type: type[T]
     operation: str | None = None
     items: tuple[str, ...] = ()
+    endpoint: Endpoint[Any] | None = None
     done: StartedTask[Any] | None = None
 
 
@@ -92,13 +96,14 @@ def goal_of_ids(result_type: type[T] | None = None, operation: Any = None) -> Go
     name = text_value(name)
     if name not in OPERATIONS:
         raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, not {name!r}")
-    return Goal(OPERATIONS[name].result_type if result_type is None else result_type, name)
+    kind = OPERATIONS[name].result_type if result_type is None else result_type
+    return Goal(kind, name, endpoint=_endpoint_of(name))
 
 
 def resolve(
     task: Any, of_ids: Goal[T], result_type: type[Any] | None = None, *, name: str = "task"
-) -> tuple[str | None, Goal[T]]:
-    """Return the id of the task to ask for, if there is one, and what the wait is for.
+) -> tuple[Key | None, Goal[T]]:
+    """Return what to poll, if there is anything, and what the wait is for.
 
     Args:
         task: The task that a caller gave.
@@ -107,22 +112,37 @@ def resolve(
         name: What to call `task` in an error.
 
     Raises:
-        TypeError: `task` is neither an id nor a `StartedTask`.
+        TypeError: `task` is neither an id, nor a `StartedTask`, nor `Polled`.
         ValueError: The id cannot be one.
     """
     if isinstance(task, str | UUID):
-        return check_segment(name, task), of_ids
+        task_id = check_segment(name, task)
+        return task_id if of_ids.endpoint is None else of_ids.endpoint.of(task_id), of_ids
+    if isinstance(task, Polled):
+        kind = task.endpoint.result_type if result_type is None else result_type
+        return task.id if task.endpoint == TASK else task, Goal(kind, endpoint=task.endpoint)
     if not isinstance(task, StartedTask):
         raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
     kind = task.result_type if result_type is None else result_type
     if task.task_id is None:
-        return None, Goal(kind, task.operation, task.items, task)
-    return check_task_id(task.task_id), Goal(kind, task.operation, task.items)
+        return None, Goal(kind, task.operation, task.items, done=task)
+    task_id, endpoint = check_task_id(task.task_id), _endpoint_of(task.operation)
+    return task_id if endpoint is None else endpoint.of(task_id), Goal(kind, task.operation, task.items)
+
+
+def _endpoint_of(operation: str | None) -> Endpoint[Any] | None:
+    """Return where what an operation starts is polled, None if that is a task."""
+    described = OPERATIONS.get(operation or "")
+    if described is None or described.find_endpoint is None:
+        return None
+    return described.find_endpoint()
 
 
 def operation_of(task: Any, of_ids: Goal[Any]) -> str | None:
     """Return the operation that started a task, if it is known."""
-    return task.operation if isinstance(task, StartedTask) else of_ids.operation
+    if isinstance(task, StartedTask):
+        return task.operation
+    return None if isinstance(task, Polled) else of_ids.operation
 
 
 def outcome_of(wait: Wait, goal: Goal[T]) -> TaskOutcome[T]:
@@ -167,7 +187,7 @@ def decode_answer(data: dict[str, Any], result_type: type[T]) -> T:
 
 def result_of(task_id: str, task: Task, goal: Goal[T]) -> T:
     """Turn a final snapshot into what the wait returns or raises."""
-    if task.status == "failed":
+    if task.is_failed:
         raise StreamTaskException.from_task(task_id, task)
     return _decoded(task.result or {}, goal.result_type, task)
 

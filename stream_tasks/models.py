@@ -27,9 +27,13 @@ __all__ = [
     "DeleteUsersResult",
     "ExportChannelsResult",
     "ExportUsersResult",
+    "ImportResult",
+    "ImportStep",
+    "ImportV2Result",
     "ItemResult",
     "Obstacle",
     "RateLimit",
+    "Snapshot",
     "StartedTask",
     "StreamResponse",
     "Task",
@@ -100,6 +104,35 @@ class Task(Generic[Result_co]):
     def is_final(self) -> bool:
         """Whether the task has ended: ``completed`` or ``failed``, and no other status."""
         return self.status in ("completed", "failed")
+
+
+@frozen
+class Snapshot(Task[Result_co]):
+    """A snapshot of work that is polled elsewhere than tasks are: an import, say.
+
+    Its ``result`` is what the server tells of it, at any time. ``created_at`` and ``updated_at`` are the
+    start of 1970 if it does not tell them.
+
+    Attributes:
+        ending: ``completed`` or ``failed`` if the status is a final one, else None.
+    """
+
+    ending: Literal["completed", "failed"] | None = None
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the work ended well."""
+        return self.ending == "completed"
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the work failed."""
+        return self.ending == "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the work has ended."""
+        return self.ending is not None
 
 
 @final
@@ -527,6 +560,77 @@ class ChannelBatchResult:
         return self.failed_channels
 
 
+@frozen
+class ImportStep:
+    """One step of an import.
+
+    Attributes:
+        created_at: When it was taken, in UTC.
+        prev_state: The state before.
+        next_state: The state after.
+        extra: Whatever else the server sent.
+    """
+
+    created_at: datetime
+    prev_state: str = ""
+    next_state: str = ""
+    extra: dict[str, Any] = Factory(dict)
+
+
+@frozen
+class ImportResult:
+    """What the server tells of an import.
+
+    Attributes:
+        id: Its id.
+        state: Its state, such as ``completed``.
+        history: The steps that it took, as they came.
+        mode: ``insert`` or ``upsert``.
+        path: The file.
+        size: Its size in bytes, if the server said so.
+        created_at: When it was made, in UTC.
+        updated_at: When the server last changed it, in UTC.
+        extra: Whatever else the server sent.
+    """
+
+    id: str
+    state: str
+    history: list[ImportStep] = Factory(list)
+    mode: str | None = None
+    path: str | None = None
+    size: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    extra: dict[str, Any] = Factory(dict)
+
+
+@frozen
+class ImportV2Result:
+    """What the server tells of an import of the second version.
+
+    Attributes:
+        id: Its id.
+        state: Its state, a number.
+        product: ``chat`` or ``feeds``.
+        settings: What was asked for.
+        result: What came of it, if the server said so.
+        app_pk: The app's number.
+        created_at: When it was made, in UTC.
+        updated_at: When the server last changed it, in UTC.
+        extra: Whatever else the server sent.
+    """
+
+    id: str
+    state: int
+    product: str | None = None
+    settings: dict[str, Any] = Factory(dict)
+    result: dict[str, Any] | None = None
+    app_pk: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    extra: dict[str, Any] = Factory(dict)
+
+
 _RESULT_TYPES: Final[Mapping[str, type[Any]]] = {
     kind.__name__: kind
     for kind in (
@@ -537,6 +641,8 @@ _RESULT_TYPES: Final[Mapping[str, type[Any]]] = {
         DeleteUsersResult,
         ExportChannelsResult,
         ExportUsersResult,
+        ImportResult,
+        ImportV2Result,
         TaskResult,
         dict,
     )

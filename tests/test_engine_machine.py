@@ -70,7 +70,7 @@ class Machine(RuleBasedStateMachine):
     async def _make(self) -> Engine:
         return Engine(self._fetch, Pacer, Limits(PLACES, 5.0, 2.0))
 
-    async def _fetch(self, task_id: str, limit: float) -> Look:
+    async def _fetch(self, task_id: Any, limit: float) -> Look:
         assert task_id not in self.polls, "two polls of one task at once"
         poll = self.polls[task_id] = self.loop.create_future()
         try:

@@ -1,6 +1,8 @@
 """Every Python example in the README runs as it stands."""
 
 import functools
+import json
+import math
 import re
 import warnings
 from pathlib import Path
@@ -9,11 +11,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from stream_tasks.testing import FakeStream, TaskFailure
+from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 README = (Path(__file__).parent.parent / "README.rst").read_text()
 BLOCKS = [dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", README)]
 EXAMPLES = [block for block in BLOCKS if "def test_" not in block]  # tests run in test_kit_readme.py
+ELSEWHERE = {
+    "/chat/campaigns/spring": {"campaign": {"id": "spring", "status": "completed", "stats": {}}},
+    "/imports/v2/an-id": {"id": "an-id", "state": 5},
+    "/my/jobs/1": {"job": {"state": "done"}},
+    "/my/jobs/2": {"job": {"state": "lost"}},
+}
 OTHERS = re.compile("from (getstream|fastapi|django)")
 
 
@@ -48,6 +56,8 @@ def test_the_readmes_examples_run(
         "export_users",
     ):
         server.script_operation(operation, times=9, statuses=[])
+    for path, body in ELSEWHERE.items():
+        server.inject(Fault.body(json.dumps(body).encode()), times=math.inf, path=path)
     exec(compile(example, "README.rst", "exec"), {"__name__": "__main__"})
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from stream_tasks._engine.engine import Engine
+    from stream_tasks._engine.poll import Key
     from stream_tasks._engine.tracked import Terms
 
     OnEnd = Callable[[Wait], Awaitable[object] | None]
@@ -28,7 +29,7 @@ __all__ = ["follow", "tell", "wait_for_all", "wait_for_end"]
 
 async def wait_for_end(
     engine: Engine,
-    task_id: str,
+    key: Key,
     terms: Terms,
     on_update: OnUpdate | None = None,
     operation: str | None = None,
@@ -45,7 +46,7 @@ async def wait_for_end(
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=on_update is not None)
-    wait = Wait(task_id, terms, inbox, operation)
+    wait = Wait(key, terms, inbox, operation)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:
@@ -57,13 +58,13 @@ async def wait_for_end(
 
 
 async def follow(
-    engine: Engine, task_id: str, terms: Terms, operation: str | None = None
+    engine: Engine, key: Key, terms: Terms, operation: str | None = None
 ) -> AsyncGenerator[Task]:
     """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=True)
-    wait = Wait(task_id, terms, inbox, operation)
+    wait = Wait(key, terms, inbox, operation)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:

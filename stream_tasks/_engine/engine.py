@@ -28,6 +28,7 @@ from stream_tasks.models import Obstacle
 if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._engine.pacing import Pacer, Unpaced
+    from stream_tasks._engine.poll import Key
 
 __all__ = ["Engine", "Limits"]
 
@@ -71,7 +72,7 @@ class Engine:
         self._limits = limits
         self._in_flight = InFlight()
         self._pacer = pacer(limits.max_in_flight, self._in_flight)
-        self._tasks: dict[str, TrackedTask] = {}
+        self._tasks: dict[Key, TrackedTask] = {}
         self._due: DueQueue[TrackedTask] = DueQueue()
         self._judge = Judge(self._pacer, self._in_flight, self._due)
         self._alarm = Alarm()
@@ -179,7 +180,7 @@ class Engine:
             # Also if a handler or a filter of the log raises.
             if tracked.waits:
                 self._plan(tracked, tracked.next_look())
-            elif self._tasks.get(tracked.task_id) is tracked:
+            elif self._tasks.get(tracked.key) is tracked:
                 self._forget(tracked)
             self._wake(now)
 
@@ -218,9 +219,9 @@ class Engine:
         """
         now = self._loop.time()
         self._log.started(wait)
-        tracked = self._tasks.get(wait.task_id)
+        tracked = self._tasks.get(wait.key)
         if tracked is None:
-            tracked = self._tasks[wait.task_id] = TrackedTask(wait.task_id, wait.inbox.context)
+            tracked = self._tasks[wait.key] = TrackedTask(wait.key, wait.inbox.context)
         tracked.join(wait, now)
         if self._is_closed:
             self._end_closed(wait)
@@ -243,7 +244,7 @@ class Engine:
         Returns:
             What this leaves without an owner and has to unwind: a cancelled poll, the engine's coroutine.
         """
-        tracked = self._tasks[wait.task_id]
+        tracked = self._tasks[wait.key]
         tracked.leave(wait)
         self._log.left(wait, self._loop.time())
         if tracked.waits:
@@ -268,7 +269,7 @@ class Engine:
             Whether the wait goes on for one more look.
         """
         now = self._loop.time()
-        tracked = self._tasks.get(wait.task_id)
+        tracked = self._tasks.get(wait.key)
         if not self._is_closed and self._judge.is_missed(tracked, wait, moment):
             wait.extend(now)
             if tracked is not None and tracked.poll is None:
@@ -316,7 +317,7 @@ class Engine:
 
     def _forget(self, tracked: TrackedTask) -> asyncio.Task[None] | None:
         """Drop a task that nobody waits for; after the last one, end `_run` and return what has to unwind."""
-        del self._tasks[tracked.task_id]
+        del self._tasks[tracked.key]
         return None if self._tasks else self._alarm.stop()
 
 

@@ -23,6 +23,9 @@ _PASSING: Final = frozenset({304, 408, 425, 429})
 _ID_PATH: Final = "$.task_id"
 """Where an answer about another task does not fit."""
 
+_ENDPOINT_ID: Final = ".id"
+"""The same of what is polled elsewhere."""
+
 
 def is_passing(status_code: int) -> bool:
     """Whether an HTTP status tells of a bad moment."""
@@ -52,7 +55,7 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
         return _is_unverified(failure)
     if isinstance(failure, StreamDecodeException):
         # A cut or foreign body is a bad moment; JSON of another shape comes again.
-        return failure.path not in (None, _ID_PATH)
+        return not (failure.path is None or failure.path == _ID_PATH or failure.path.endswith(_ENDPOINT_ID))
     return True
 
 

@@ -67,6 +67,8 @@ class WaitLog:
                 logging.INFO, "resumed", tracked.task_id, tracked.operation,
                 "%s was looked at again", status=status, duration=duration,
             )  # fmt: skip
+        if not isinstance(tracked.key, str):
+            return  # its statuses are its own
         if status not in KNOWN_STATUSES and status not in self._unknown_statuses:
             self._unknown_statuses.add(status)
             _tell(

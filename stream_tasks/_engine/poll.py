@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from stream_tasks._engine.tuning import GIVE_WAY_INTERVAL, LIMIT_SLACK, LOOK_TIMEOUT, SLOWEST
 from stream_tasks.exceptions import TRANSPORT_ERROR_TIMEOUT, StreamTransportException
@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
     from stream_tasks._engine.tracked import TrackedTask
+    from stream_tasks.endpoints import Polled
     from stream_tasks.models import RateLimit, Task
 
-__all__ = ["Fetch", "InFlight", "Look", "Poll"]
+__all__ = ["Fetch", "InFlight", "Key", "Look", "Poll"]
+
+Key = Union[str, "Polled[Any]"]
+"""What is polled: a task by its id, or what an endpoint tells of."""
 
 Look = tuple["Task", "RateLimit | None"]
 """What looking at a task brought: the snapshot, and the quota if the answer told it."""
 
 
 class Fetch(Protocol):
-    """Asks the server for a task."""
+    """Asks the server for a task, or for what else is polled."""
 
-    def __call__(self, task_id: str, limit: float) -> Awaitable[Look]:
-        """Look at a task once.
+    def __call__(self, key: Key, limit: float) -> Awaitable[Look]:
+        """Look at it once.
 
         Args:
-            task_id: The task.
+            key: What to look at.
             limit: The time that is left, in seconds; infinity for the request's own limit.
         """
         ...
@@ -87,7 +91,7 @@ class Poll:
             # Whoever wanted this may have left before the loop came round to it.
             return None
         try:
-            return await fetch(self.tracked.task_id, min(self.limit, self.callers_limit))
+            return await fetch(self.tracked.key, min(self.limit, self.callers_limit))
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             return exc
         except asyncio.CancelledError:

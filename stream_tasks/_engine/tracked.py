@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from stream_tasks._backoff import Backoff
     from stream_tasks._engine.inbox import Inbox
+    from stream_tasks._engine.poll import Key
     from stream_tasks.exceptions import WaitReason
     from stream_tasks.models import Task
 
@@ -98,7 +99,7 @@ class Wait:
     Invariant: only the wait itself writes its fields. It ends once, and then tells its inbox.
 
     Args:
-        task_id: The task.
+        key: The task, or what else is polled.
         terms: How often to look, and until when.
         inbox: What is told of snapshots and of the end.
         operation: The operation that started the task, if it is known; for the log.
@@ -110,15 +111,15 @@ class Wait:
         "error",
         "failure",
         "inbox",
+        "key",
         "operation",
         "polls",
         "task",
-        "task_id",
         "terms",
     )
 
-    def __init__(self, task_id: str, terms: Terms, inbox: Inbox, operation: str | None = None) -> None:
-        self.task_id = task_id
+    def __init__(self, key: Key, terms: Terms, inbox: Inbox, operation: str | None = None) -> None:
+        self.key = key
         self.terms = terms
         self.inbox = inbox
         self.operation = operation
@@ -128,6 +129,11 @@ class Wait:
         self.error: Exception | None = None
         self.ended_at: float | None = None
         self._pace: _Pace | None = None
+
+    @property
+    def task_id(self) -> str:
+        """The id of what is polled."""
+        return str(self.key)
 
     @property
     def elapsed(self) -> float:
@@ -265,25 +271,25 @@ class TrackedTask:
     Invariants: only the task itself writes its fields. At most one poll of it is in flight, `poll`.
 
     Args:
-        task_id: The task.
+        key: The task, or what else is polled.
         context: The context variables that its polls see: those of the call that asked first.
     """
 
     __slots__ = (
         "context",
         "failures",
+        "key",
         "looked_at",
         "poll",
         "retry_at",
         "sent_at",
         "task",
-        "task_id",
         "took",
         "waits",
     )
 
-    def __init__(self, task_id: str, context: Context) -> None:
-        self.task_id = task_id
+    def __init__(self, key: Key, context: Context) -> None:
+        self.key = key
         self.context = context
         self.waits: dict[Wait, None] = {}
         self.poll: Poll | None = None
@@ -293,6 +299,11 @@ class TrackedTask:
         self.failures = 0
         self.retry_at = 0.0
         self.task: Task | None = None
+
+    @property
+    def task_id(self) -> str:
+        """The id of what is polled."""
+        return str(self.key)
 
     @property
     def operation(self) -> str | None:

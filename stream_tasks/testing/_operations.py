@@ -278,7 +278,11 @@ _OTHERS: Final = (
 )
 
 OPERATIONS: Final = {
-    **{name: _described(name, **_HOW.get(name, {})) for name in _operations.OPERATIONS},
+    **{
+        name: _described(name, **_HOW.get(name, {}))
+        for name, its in _operations.OPERATIONS.items()
+        if its.find_endpoint is None
+    },
     **{operation.name: operation for operation in _OTHERS},
 }
 
