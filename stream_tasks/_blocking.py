@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stream_tasks._results import OperationName
     from stream_tasks.endpoints import Polled
     from stream_tasks.models import R, S, T
+    from stream_tasks.webhooks import TaskEvent
 
 __all__ = ["Stream"]
 
@@ -174,6 +175,28 @@ class Stream:
             return self._client.obstacle
 
         return self._loop.run(look)
+
+    def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
+        """Look at a task at once, since something says that it has ended: a webhook, say.
+
+        Whoever waits for the task, in any thread, is woken by one look, within the quota; what that finds is
+        the truth. If nobody waits for it, nothing happens. However many hints come, the looks are at least
+        50 ms apart.
+
+        ``client.hint(webhooks.parse(body, signature, api_secret))``
+
+        Args:
+            about: The event, or the task: its id, or what starting an operation returned.
+
+        Raises:
+            TypeError: It is none of these.
+            ValueError: The id cannot be one.
+        """
+
+        async def hint() -> None:
+            self._client.hint(about)
+
+        self._loop.run(hint)
 
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
@@ -17,7 +18,6 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from contextlib import aclosing
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -93,6 +93,7 @@ from stream_tasks.models import (
     TaskOutcome,
     TaskResult,
 )
+from stream_tasks.webhooks import TaskEvent
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -272,6 +273,38 @@ class AsyncStream:
         """What holds back the polls that are due on this event loop, None when nothing does."""
         here = self._engines.get(_running_loop())
         return None if here is None else here.engine.obstacle()
+
+    def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
+        """Look at a task at once, since something says that it has ended: a webhook, say.
+
+        Whoever waits for the task is woken by one look, within the quota; what that finds is the truth. If
+        nobody waits for it, nothing happens. However many hints come, the looks are at least 50 ms apart. Any
+        thread may call this; the waits may be on any event loop.
+
+        ``client.hint(webhooks.parse(body, signature, api_secret))``
+
+        Args:
+            about: The event, or the task: its id, or what starting an operation returned.
+
+        Raises:
+            TypeError: It is none of these.
+            ValueError: The id cannot be one.
+        """
+        key, _ = resolve(
+            about.task_id if isinstance(about, TaskEvent) else about, goal_of_ids(), name="about"
+        )
+        if key is None:
+            return
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        for loop, found in list(self._engines.items()):
+            if loop is here:
+                found.engine.hint(key)
+            else:
+                with contextlib.suppress(RuntimeError):  # it is closed
+                    loop.call_soon_threadsafe(found.engine.hint, key)
 
     async def request(
         self,
@@ -818,7 +851,7 @@ async def _pull(
 
 
 async def _typed(snapshots: AsyncGenerator[Task], goal: Goal[S]) -> AsyncGenerator[Task[S]]:
-    async with aclosing(snapshots) as each:
+    async with contextlib.aclosing(snapshots) as each:
         async for task in each:
             yield snapshot_of(task, goal)
 

@@ -6,6 +6,8 @@ times and then lost, in no promised order, and deletions have none. Polling stay
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from typing import Any, Final
@@ -17,10 +19,12 @@ from stream_tasks._content_coding import CodingError, Inflater, inflate
 from stream_tasks._secret import hidden, kind_of
 from stream_tasks.exceptions import StreamDecodeException
 
-__all__ = ["TaskEvent", "parse", "sign", "verify"]
+__all__ = ["TaskEvent", "parse", "parse_unsigned", "sign", "verify"]
 
 _GZIP: Final = b"\x1f\x8b"
 _MAX_BODY: Final = 16 * 2**20
+_MOST_WRAPPINGS: Final = 4
+"""An SNS envelope, base64 and gzip are three."""
 
 
 @frozen
@@ -107,6 +111,42 @@ def parse(body: bytes, signature: str | None, api_secret: str) -> TaskEvent:
     if not verify(body, signature, api_secret):
         raise ValueError("signature does not fit the body")
     return _json.structure(_json.loads(_inflated(body)), TaskEvent)
+
+
+def parse_unsigned(body: bytes | str) -> TaskEvent:
+    """Read what a message on SQS or SNS says; nothing proves that it came from Stream.
+
+    These messages carry no signature: whoever may write to the queue or the topic may forge them. To make a
+    client look at a task they are good enough: ``client.hint(parse_unsigned(message["Body"]))``.
+
+    Args:
+        body: The message's body: JSON, or gzip of that, or base64 of that; perhaps in SNS's envelope.
+
+    Returns:
+        What it says of a task.
+
+    Raises:
+        TypeError: The body is neither bytes nor text.
+        StreamDecodeException: The body is no event about a task, or over 16 MiB.
+    """
+    if not isinstance(body, bytes | bytearray | str):
+        raise TypeError(f"body must be the message's bytes or text, not {type(body).__name__}")
+    content = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
+    for _ in range(_MOST_WRAPPINGS):
+        content = _inflated(content.strip() if not content.startswith(_GZIP) else content)
+        if len(content) > _MAX_BODY:
+            raise StreamDecodeException("the body is larger than 16 MiB", path="$")
+        if content.lstrip().startswith(b"{"):
+            told = _json.loads(content)
+            if told.get("Type") != "Notification" or not isinstance(told.get("Message"), str):
+                return _json.structure(told, TaskEvent)
+            content = told["Message"].encode("utf-8", "replace")
+        else:
+            try:
+                content = base64.b64decode(content, validate=True)
+            except binascii.Error as exc:
+                raise StreamDecodeException("the body is neither JSON nor base64") from exc
+    raise StreamDecodeException("the body is wrapped too often", path="$")
 
 
 def _inflated(body: bytes) -> bytes:

@@ -279,6 +279,20 @@ class Engine:
         wait.time_out(now, self._judge.obstacle(tracked, wait, moment))
         return False
 
+    def hint(self, key: Key) -> None:
+        """Look at a task at once, since somebody says that it has ended; if nobody waits for it, do nothing.
+
+        Further hints before that look change nothing.
+        """
+        tracked = self._tasks.get(key)
+        if tracked is None or not tracked.waits:
+            return
+        now = self._loop.time()
+        tracked.hint(now)
+        if tracked.poll is None and tracked.next_look() < self._due.due(tracked):
+            self._plan(tracked, tracked.next_look())
+            self._wake(now)
+
     def obstacle(self) -> Obstacle | None:
         """Return what holds polls back, if anything does."""
         now = self._loop.time()

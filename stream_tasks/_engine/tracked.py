@@ -278,6 +278,7 @@ class TrackedTask:
     __slots__ = (
         "context",
         "failures",
+        "hinted_at",
         "key",
         "looked_at",
         "poll",
@@ -297,6 +298,7 @@ class TrackedTask:
         self.looked_at: float | None = None
         self.took = 0.0
         self.failures = 0
+        self.hinted_at: float | None = None
         self.retry_at = 0.0
         self.task: Task | None = None
 
@@ -347,6 +349,7 @@ class TrackedTask:
         is_cut = shortest < 2 * request_timeout and not self.failures
         limit = max(shortest / 2, self.patience()) if is_cut else math.inf
         self.sent_at = now
+        self.hinted_at = None
         self.poll = Poll(self, now, limit, callers_limit)
         return self.poll
 
@@ -354,13 +357,26 @@ class TrackedTask:
         """Note that no poll is in flight any more."""
         self.poll = None
 
+    def hint(self, now: float) -> None:
+        """Note that somebody says that the task has ended: no look that was sent before can tell."""
+        self.hinted_at = now
+
     def next_look(self) -> float:
         """Return when the most eager wait wants the task to be looked at, infinity for never."""
         soonest = math.inf
         for wait in self.waits:
             if wait.ended_at is None:
-                soonest = min(soonest, wait.next_look(self))
+                soonest = min(soonest, wait.next_look(self), self._hinted_look())
         return soonest
+
+    def _hinted_look(self) -> float:
+        """Return when a hint wants a look, infinity if none has come since the last poll was sent."""
+        if self.hinted_at is None:
+            return math.inf
+        due = self.hinted_at
+        if self.looked_at is not None:
+            due = max(due, self.looked_at + FLOOR)
+        return max(due, self.retry_at) if self.failures else due
 
     def observe(self, answer: Task | Exception, now: float, sent_at: float, not_found_grace: float) -> None:
         """Take in what a poll brought, and tell the waits."""
