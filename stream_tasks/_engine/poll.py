@@ -29,7 +29,7 @@ Look = tuple["Task", "RateLimit | None"]
 class Fetch(Protocol):
     """Asks the server for a task, or for what else is polled."""
 
-    def __call__(self, key: Key, limit: float) -> Awaitable[Look]:
+    def __call__(self, key: Key, limit: float, /) -> Awaitable[Look]:
         """Look at it once.
 
         Args:
