@@ -473,24 +473,27 @@ def check_base_url(base_url: Any) -> str:
         raise ValueError(f"{where} must have no query and no fragment")
     if not base_url.isascii() or not base_url.isprintable() or " " in base_url or "\\" in base_url:
         raise ValueError(f"{where} must be a plain http(s) URL in ASCII, without spaces and backslashes")
-    scheme, host = _parts(base_url)
-    if host is None:
+    if not _has_valid_authority(base_url):
         raise ValueError(f"{where} must name a valid host, and if any a valid port")
-    if scheme not in ("http", "https") or not host:
+    if not _is_http(base_url):
         raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}")
     return str.__str__(base_url).rstrip("/")
 
 
-def _parts(url: str) -> tuple[str, str | None]:
-    """Return a URL's scheme and host; None for a host or a port that cannot be one."""
+def _has_valid_authority(url: str) -> bool:
     from urllib.parse import urlsplit  # noqa: PLC0415 - see above
 
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        return urlsplit(url).port != 0
     except ValueError:
-        return "", None
-    return parts.scheme, None if port == 0 else parts.hostname or ""
+        return False
+
+
+def _is_http(url: str) -> bool:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - see above
+
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def settings_of(client: Any) -> dict[str, Any]:
