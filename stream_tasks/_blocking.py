@@ -450,7 +450,7 @@ class Stream:
             An iterator over started tasks, ready to be waited for.
 
         Raises:
-            TypeError: `operation` or `items` is none, or an argument or an item has a wrong type.
+            TypeError: `operation`, `items`, another argument or an item has a wrong type.
             ValueError: An argument or an item is out of range; a note says where.
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.

@@ -385,7 +385,7 @@ class AsyncStream:
             The answer; ``response.data.status`` is the task's status.
 
         Raises:
-            TypeError: The id is no text.
+            TypeError: The id is neither a text nor a UUID.
             ValueError: The id is empty, ``.`` or ``..``.
             StreamException: The request failed.
         """
@@ -712,7 +712,7 @@ class AsyncStream:
             An async iterator of started tasks, ready to be waited for.
 
         Raises:
-            TypeError: `operation` or `items` is none, or an argument or an item has a wrong type.
+            TypeError: `operation`, `items`, another argument or an item has a wrong type.
             ValueError: An argument or an item is out of range; a note says where.
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.
@@ -812,7 +812,7 @@ def _task_in(body: bytes, connection: Any, key: Key) -> Task:
 
 
 def _name(place: Key | int, keys: Container[Key]) -> str:
-    """Return what stands for a task in a mapping: its id, or for its place a text that is no id.
+    """Return what stands for a task in a mapping: its id, or a text for its place that is not another id.
 
     Of what is polled elsewhere it is the id, too, unless a task has the same one; then it is the path.
     """

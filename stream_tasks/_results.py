@@ -202,7 +202,7 @@ def task_id_in(data: dict[str, Any], request: Request[Any]) -> str | None:
     """Return the id of the task that an answer to a start names, None if the work is done.
 
     Raises:
-        StreamDecodeException: It names none although there must be one, or what it names is not an id.
+        StreamDecodeException: It names no task although there must be one, or what it names is not an id.
     """
     place = f"$.{request.task_id_at}"
     found: Any = data

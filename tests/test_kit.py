@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import enum
 import gzip
 import inspect
 import json
@@ -9,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -825,7 +827,24 @@ def test_finish_keeps_the_result(
     assert "users.json" in (stream_client.wait_for_task(started).url or "")
     deletion = stream_client.delete_users(["jane"])
     fake_stream.finish(deletion, result=None)
-    assert stream_client.wait_for_task(deletion).items is None
+    assert stream_client.wait_for_task(deletion).items == {}
+
+
+@pytest.mark.parametrize("kind", ["an enum's member", "a UUID"])
+def test_an_id_is_taken_by_its_value(
+    fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock, kind: str
+) -> None:
+    """A test names a task by whatever it names it by to the client."""
+
+    class Job(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
+        ONE = "one"
+
+    job: Any = Job.ONE if kind == "an enum's member" else uuid.UUID(int=1)
+    task_id = fake_stream.add_task(task_id=job, never=True)
+    assert type(task_id) is str
+    fake_stream.finish(job, result={"a": 1})
+    assert stream_client.wait_for_task(job) == {"a": 1}
+    assert [poll.task_id for poll in fake_stream.polls(job)] == [task_id]
 
 
 @pytest.mark.parametrize("name", testing.__all__)

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from stream_tasks import _arguments
-from stream_tasks._arguments import check_seconds
+from stream_tasks._arguments import check_seconds, text_value
 from stream_tasks.models import StartedTask
 
 if TYPE_CHECKING:
@@ -142,6 +143,6 @@ def id_of(task: object, name: str = "task_id") -> str:
         if task.task_id is None:
             raise ValueError("task_id is None: the work was done at once, without a task")
         task = task.task_id
-    if not isinstance(task, str):
+    if not isinstance(task, str | UUID):
         raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
-    return task
+    return str(task) if isinstance(task, UUID) else text_value(task)
