@@ -13,6 +13,7 @@ what happens at its start. No test asserts how quick the machine is.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -37,6 +38,12 @@ def pytest_configure() -> None:
     asyncio.set_event_loop(None)
     # That a busy machine is slow is no complaint.
     logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
+
+
+def pytest_collection_finish() -> None:
+    """Spare garbage collections all that was imported: they are then ten times as quick."""
+    gc.collect()
+    gc.freeze()
 
 
 if os.environ.get("STREAM_UVLOOP") == "1":
