@@ -484,7 +484,7 @@ async def test_a_failed_task_shows_no_secret(server: FakeStream, make: Make) -> 
         )
 
 
-def wrong_calls(client: Any, bad: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+def wrong_calls(client: Any, bad: Any) -> Iterator[tuple[str, Callable[[], Any]]]:  # noqa: PLR0915 - one each
     """Yield each public method with one argument that is wrong, or might be."""
     yield "request", lambda: client.request(bad, "/x")
     yield "request", lambda: client.request("GET", bad)
