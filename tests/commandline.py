@@ -33,7 +33,7 @@ PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from stream_tasks.cli.commands import demo
-demo.SECONDS = 0.4
+demo.SECONDS = 1.0
 from stream_tasks.__main__ import main
 main()
 """

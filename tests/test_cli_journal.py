@@ -26,7 +26,7 @@ from stream_tasks.testing import FakeStream, Fault, TaskFailure
 Run: TypeAlias = Callable[..., Ended]
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )

@@ -10,7 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from stream_tasks._engine.tuning import WARNING_INTERVAL
-from stream_tasks.exceptions import StreamWaitTimeoutException, one_line
+from stream_tasks.exceptions import (
+    TRANSPORT_ERROR_UNKNOWN,
+    StreamTransportException,
+    StreamWaitTimeoutException,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from stream_tasks._engine.tracked import TrackedTask, Wait
@@ -111,9 +116,9 @@ def _tell(
 
 
 def _is_failed(wait: Wait) -> bool:
-    """Whether a wait ended with a failed task or an error, other than its time-out."""
+    """Whether a wait ended with a failed task or an error, other than its time-out or the client's end."""
     if wait.error is not None:
-        return not isinstance(wait.error, StreamWaitTimeoutException)
+        return not isinstance(wait.error, StreamWaitTimeoutException) and not _is_closed(wait.error)
     return wait.ended_at is not None and wait.task is not None and wait.task.is_failed
 
 
@@ -126,13 +131,23 @@ def _ending(wait: Wait) -> tuple[int, str, str, dict[str, Any]]:
         how = f"timed out ({error.reason.replace('_', ' ')})"
         return logging.INFO, "wait_timed_out", how, {**_facts(error), "reason": error.reason}
     if error is not None:
-        return logging.WARNING, "wait_finished", f"ended with an error: {error}", _facts(error)
+        level = logging.INFO if _is_closed(error) else logging.WARNING
+        return level, "wait_finished", f"ended with an error: {error}", _facts(error)
     if wait.task is None or not wait.task.is_failed:
         return logging.INFO, "wait_finished", "has ended", {}
     told = wait.task.error
     kind = "unknown" if told is None else told.type
     how = f"has ended: it failed ({one_line(kind)})"
     return logging.WARNING, "wait_finished", how, {"error_type": kind, "status_code": None}
+
+
+def _is_closed(error: Exception) -> bool:
+    """Whether a wait ended since its client was closed: only that transport error has no cause."""
+    return (
+        isinstance(error, StreamTransportException)
+        and error.error_type == TRANSPORT_ERROR_UNKNOWN
+        and error.__cause__ is None
+    )
 
 
 def _facts(error: Exception) -> dict[str, Any]:
