@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
+from textwrap import wrap
 from typing import Any, Final
 
 from attrs import define, evolve
@@ -134,5 +135,8 @@ def _report(console: PipeConsole, wait: _Wait) -> None:
         parts = {"message": outcome}
     console.print(Text.assemble(f"\n{wait.row.task_id} {verb} ", (kind, STYLES[wait.row.status])))
     for name, value in parts.items():
-        text = str(value).replace("\n", "\n" + " " * 16)
-        console.print(Text(f"  {name:<14}{text}"), soft_wrap=not is_live(console))
+        lines = f"  {name:<14}{value}".replace("\n", "\n" + " " * 16).splitlines()
+        if is_live(console):
+            # rich would put a long address on a line of its own, away from its name.
+            lines = [part for line in lines for part in wrap(line, console.width, break_on_hyphens=False)]
+        console.print(Text("\n".join(lines)), soft_wrap=True)
