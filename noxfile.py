@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run all tests, also those of rare machinery, in asyncio's debug mode, and demand full coverage."""
+    """Run all tests, also those of rare machinery, in asyncio's debug mode, and demand coverage of 99 percent."""
     session.install("-e", ".[cli]", *group("slow"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs)

@@ -91,7 +91,7 @@ def test_bash_files(option: str) -> None:
 def test_fish() -> None:
     """After the line that its help names, fish offers options with what they are for."""
     completing = "stream-tasks completion fish | source; complete --do-complete 'stream-tasks wait --time'"
-    assert shell("fish", "-c", completing).startswith("--timeout\tHow long to wait")
+    assert shell("fish", "-c", completing).startswith("--timeout\tThe time-out of the whole wait")
 
 
 @pytest.mark.usefixtures("program")

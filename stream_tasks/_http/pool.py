@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import asyncio
-import select
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -116,11 +115,17 @@ def _is_readable(transport: asyncio.Transport) -> bool:
     socket = transport.get_extra_info("socket")
     if socket is None:
         return False
-    if sys.platform == "win32":  # pragma: no cover - it has no poll
-        return bool(select.select([socket], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return bool(poll.poll(0))
+    # Not by `select` or `socket`: gevent and eventlet replace these, and would switch greenlets here.
+    peeking = _socket.socket(fileno=socket.fileno())
+    try:
+        peeking.recv(1, _socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # it is broken
+    finally:
+        peeking.detach()
+    return True
 
 
 def _holds_bytes(protocol: ResponseHandler) -> bool:
