@@ -38,14 +38,14 @@ def oldest(requirements: list[str]) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run most tests, in two minutes; arguments go to pytest, and take the place of all options."""
+    """Run most tests, in three minutes; arguments go to pytest, and take the place of all options."""
     session.install("-e", ".[cli]", *group("tests"))
     session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not slow"]))
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run all tests, also those of rare machinery, in asyncio's debug mode, and demand coverage of 99 percent."""
+    """Run all tests, those of rare machinery too, in asyncio's debug mode; demand 99 percent of coverage."""
     session.install("-e", ".[cli]", *group("slow"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs)

@@ -1,8 +1,8 @@
 """What the tests share.
 
-There are two lanes. `nox -s tests` is for trying a change and ends within two minutes; it leaves out what is
-marked as `slow`. `nox -s slow` runs all tests, in asyncio's debug mode, and demands coverage of 99 percent. A new test
-is marked as slow if it
+There are two lanes. `nox -s tests` is for trying a change and takes about three minutes; it leaves out what is
+marked as `slow`. `nox -s slow` runs all tests, in asyncio's debug mode, and demands 99 percent of coverage. A
+new test is marked as slow if it
 
 - takes more than a second of CPU time, or waits for more than a second;
 - needs a package of the dependency group `slow`;
