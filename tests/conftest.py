@@ -1,6 +1,6 @@
 """What the tests share.
 
-There are two lanes. `nox -s tests` is for trying a change and takes about three minutes; it leaves out what is
+There are two lanes. `nox -s tests` is for trying a change and takes three minutes; it leaves out what is
 marked as `slow`. `nox -s slow` runs all tests, in asyncio's debug mode, and demands 99 percent of coverage. A
 new test is marked as slow if it
 
