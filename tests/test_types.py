@@ -10,6 +10,7 @@ from stream_tasks import (
     DeleteUsersResult,
     ExportChannelsResult,
     ExportUsersResult,
+    ImportResult,
     StartedTask,
     Stream,
     StreamResponse,
@@ -21,6 +22,8 @@ from stream_tasks.testing import FakeStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+
+    from stream_tasks.endpoints import CAMPAIGN
 
 
 @attrs.frozen
@@ -82,6 +85,12 @@ if TYPE_CHECKING:
         assert_type(await client.get_task("id"), StreamResponse[Task])
         assert_type(await client.request("GET", "/app"), StreamResponse[dict[str, Any]])
         assert_type(client.as_completed(started), AsyncGenerator[TaskOutcome[ExportUsersResult]])
+        importing = await client.create_import("imports/a.json", "upsert")
+        assert_type(importing, StartedTask[ImportResult])
+        assert_type(await client.wait_for_task(importing), ImportResult)
+        assert_type(await client.wait_for(CAMPAIGN.of("spring")), TaskResult)
+        assert_type(await client.wait_for(CAMPAIGN.of("spring"), result_type=Mine), Mine)
+        assert_type(client.as_completed(["id"], result_type=Mine), AsyncGenerator[TaskOutcome[Mine]])
         await client.wait_for_task(5)  # type: ignore[arg-type]
         await client.wait_for_tasks("id", on_outcome=5)  # type: ignore[arg-type]
         await client.delete_users([5])  # type: ignore[list-item]
@@ -109,6 +118,7 @@ if TYPE_CHECKING:
         named = client.as_completed(["id"], operation=client.delete_users)
         assert_type(named, Iterator[TaskOutcome[DeleteUsersResult]])
         client.wait_for_task("id", operation=5)  # type: ignore[arg-type]
+        assert_type(client.wait_for(CAMPAIGN.of("spring")), TaskResult)
         assert_type(client.start_task("POST", "/things"), StartedTask[TaskResult])
         assert_type(client.start_task("POST", "/things", result_type=Mine), StartedTask[Mine])
         starting = client.start_in_batches(client.export_users, ["jane"])

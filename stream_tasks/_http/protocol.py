@@ -14,15 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from multidict import istr
 
 from stream_tasks import _json
-from stream_tasks._arguments import (
-    API_PREFIX,
-    BASE_URL_VARIABLE,
-    DEFAULT_BASE_URL,
-    check_base_url,
-    check_param,
-    check_task_id,
-    path_segment,
-)
+from stream_tasks._arguments import check_param
 from stream_tasks._version import __version__
 from stream_tasks.exceptions import StreamApiException, StreamDecodeException, StreamRateLimitException
 from stream_tasks.models import RateLimit
@@ -33,18 +25,12 @@ if TYPE_CHECKING:
     from stream_tasks._http.auth import Credentials
 
 __all__ = [
-    "API_PREFIX",
-    "BASE_URL_VARIABLE",
-    "DEFAULT_BASE_URL",
     "FIRST_ERROR",
     "FIRST_SERVER_ERROR",
-    "check_base_url",
     "check_status",
-    "check_task_id",
     "is_plain_http_beyond_loopback",
     "parse_rate_limit",
     "parse_retry_after",
-    "path_segment",
     "request_headers",
     "request_target",
     "without_zone",

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from stream_tasks import _json
+from stream_tasks._arguments import API_PREFIX
 from stream_tasks._http import protocol
 from stream_tasks._http.auth import Credentials
 from stream_tasks._http.transport import Answer
@@ -14,7 +15,7 @@ from stream_tasks.exceptions import StreamApiException, StreamDecodeException
 
 __all__ = ["QUESTION", "check_answer"]
 
-QUESTION: Final = (f"{protocol.API_PREFIX}/rate_limits", {"server_side": True, "endpoints": "GetTask"})
+QUESTION: Final = (f"{API_PREFIX}/rate_limits", {"server_side": True, "endpoints": "GetTask"})
 """The request: path and parameters."""
 
 _REFUSED: Final = (401, 403)

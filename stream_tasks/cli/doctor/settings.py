@@ -6,12 +6,16 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
+from stream_tasks import _arguments
 from stream_tasks._arguments import (
+    API_PREFIX,
+    BASE_URL_VARIABLE,
+    DEFAULT_BASE_URL,
     DEFAULT_REQUEST_TIMEOUT,
     REQUEST_TIMEOUT_VARIABLE,
     check_request_timeout,
 )
-from stream_tasks._http import protocol
+from stream_tasks._http.protocol import is_plain_http_beyond_loopback
 from stream_tasks._secret import Secret
 from stream_tasks.cli.doctor.report import Report
 
@@ -107,20 +111,20 @@ def check_base_url(report: Report, url: Setting) -> str:
         BlockedError: It is invalid.
     """
     # As in the client: an empty variable counts as unset, an empty option does not.
-    is_default = not url.text and url.source == protocol.BASE_URL_VARIABLE
+    is_default = not url.text and url.source == BASE_URL_VARIABLE
     source = "the default" if is_default else f"from {url.source}"
-    advice = f"Correct {url.source}, or leave it out for Stream's own address, {protocol.DEFAULT_BASE_URL}."
+    advice = f"Correct {url.source}, or leave it out for Stream's own address, {DEFAULT_BASE_URL}."
     try:
-        base = protocol.check_base_url(protocol.DEFAULT_BASE_URL if is_default else url.text)
+        base = _arguments.check_base_url(DEFAULT_BASE_URL if is_default else url.text)
     except ValueError as error:
         # Without a scheme, it may be a secret in the wrong place.
         what = str(error) if "://" in (url.text or "") else f"{url.size}: it does not begin with https://"
         report.blocked("base_url", what, advice, _WRONG_URL)
     message = f"{base}, {source}"
     if re.search(r"/api(/v\d+)?$", base):
-        advice = f"Take the path out of {url.source}: the client adds {protocol.API_PREFIX}."
+        advice = f"Take the path out of {url.source}: the client adds {API_PREFIX}."
         report.blocked("base_url", message, advice, _WRONG_URL)
-    if protocol.is_plain_http_beyond_loopback(base):
+    if is_plain_http_beyond_loopback(base):
         advice = "Use https://, or others on the way can read the token and use it."
         report.warning("base_url", f"{message}: not encrypted", advice)
     else:
