@@ -15,7 +15,8 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-PARALLEL = ["-n", "auto", "--dist", "worksteal"]
+PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]  # some tests only wait
+QUICK = {"PYTHONDONTWRITEBYTECODE": ""}  # dozens of processes import the package
 THOROUGH = ["-o", "asyncio_debug=true", "--hypothesis-profile", "thorough"]
 
 KIT = """
@@ -40,7 +41,7 @@ def oldest(requirements: list[str]) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run most tests, in three minutes; arguments go to pytest, and take the place of all options."""
     session.install("-e", ".[cli]", *group("tests"))
-    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not slow"]))
+    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not slow"]), env=QUICK)
 
 
 @nox.session
@@ -48,7 +49,7 @@ def slow(session: nox.Session) -> None:
     """Run all tests, those of rare machinery too, in asyncio's debug mode; demand 99 percent of coverage."""
     session.install("-e", ".[cli]", *group("slow"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs, env=QUICK)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

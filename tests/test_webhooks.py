@@ -66,7 +66,7 @@ def test_any_forged_signature_is_rejected(signature: str) -> None:
 @example(gzip.compress(BODY)[:-4])
 @example(gzip.compress(BODY) + b"garbage")
 @example(gzip.compress(BODY[:9]))
-@example(gzip.compress(bytes(17 * 2**20)))
+@example(gzip.compress(bytes(17 * 2**20), 1))
 def test_no_other_body_passes_with_a_good_signature(body: bytes) -> None:
     """A changed, cut or exploding body is rejected, and nothing else is raised."""
     assert not verify(body, sign(BODY, SECRET), SECRET)
@@ -132,9 +132,11 @@ def test_an_unsigned_message_of_a_queue_is_read(body: bytes | str) -> None:
         pytest.param(b'{"Type": "SubscriptionConfirmation", "Message": "x"}', id="another message of SNS"),
         pytest.param(b'{"Type": "Notification", "Message": 5}', id="an envelope without a text"),
         pytest.param(gzip.compress(BODY)[:-4], id="cut gzip"),
-        pytest.param(gzip.compress(bytes(17 * 2**20)), id="gzip that explodes"),
-        pytest.param(base64.b64encode(gzip.compress(bytes(17 * 2**20))), id="base64 of gzip that explodes"),
-        pytest.param(gzip.compress(bytes(9 * 2**20)) * 2, id="members that explode together"),
+        pytest.param(gzip.compress(bytes(17 * 2**20), 1), id="gzip that explodes"),
+        pytest.param(
+            base64.b64encode(gzip.compress(bytes(17 * 2**20), 1)), id="base64 of gzip that explodes"
+        ),
+        pytest.param(gzip.compress(bytes(9 * 2**20), 1) * 2, id="members that explode together"),
         pytest.param(b" " * 2**20 * 17 + b"x", id="only spaces"),
         pytest.param(b"{" + b" " * 2**20 * 17, id="too large"),
         pytest.param(envelope(envelope(envelope(envelope(BODY)))), id="wrapped for ever"),
