@@ -34,10 +34,12 @@ class Place:
 
     Attributes:
         is_green: Whether it is in a greenlet of the same thread.
+        interrupt: What a signal handler, or a handler of the log, has ended the loop by.
     """
 
     def __init__(self) -> None:
         self.is_green = is_green()
+        self.interrupt: BaseException | None = None
         self._thread = threading.get_native_id()
 
     def check(self) -> None:

@@ -46,7 +46,7 @@ _LOOPS_SHUTDOWN: Final = (asyncio.BaseEventLoop._do_shutdown.__code__, threading
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 _left_to_the_parent: list[Any] = []
 _is_ending = False  # the interpreter
-_is_child = False  # of a fork
+_is_forked_by_a_thread = False
 _watcher: threading.Thread | None = None
 
 
@@ -268,7 +268,8 @@ class LoopThread:
                 raise self._closed()
             if self._loop is not None:
                 self._place.check()
-            call.loop = self._loop or self._begin()
+            is_there = self._place.interrupt is None
+            call.loop = (self._loop if is_there else None) or self._begin()
             call.loop.call_soon_threadsafe(call.start)
 
     def _attend(self, call: _Call[Any]) -> None:
@@ -289,12 +290,12 @@ class LoopThread:
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         """Start the loop's thread; an interrupt leaves all of it, or nothing."""
-        if _is_child:
+        if _is_forked_by_a_thread:
             _watch_main_thread()
         made: queue.SimpleQueue[asyncio.AbstractEventLoop | Exception] = _green.new_queue()
         is_wanted: queue.SimpleQueue[bool] = _green.new_queue()
         place = _green.Place()
-        serve = functools.partial(_serve, made, is_wanted, is_green=place.is_green)
+        serve = functools.partial(_serve, made, is_wanted, place)
         thread = threading.Thread(target=serve, name="stream_tasks", daemon=True)
         loop: asyncio.AbstractEventLoop | Exception | None = None
         try:
@@ -317,9 +318,10 @@ class LoopThread:
         """Cancel a call that is no longer waited for, however far it has come, and wait for its end."""
         with self._lock:
             if is_open := not self.is_closed:
-                loop.call_soon_threadsafe(call.withdraw)
+                with contextlib.suppress(RuntimeError):  # an interrupt may have ended it
+                    loop.call_soon_threadsafe(call.withdraw)
         # The interrupt may have come with the end, which then is not told again.
-        while is_open and not call.is_over:
+        while is_open and not call.is_over and self._place.interrupt is None:
             call.events.get()
         if not is_open:
             self._join()
@@ -327,6 +329,8 @@ class LoopThread:
     def _result(self, task: asyncio.Task[T]) -> T:
         if not task.cancelled():
             return task.result()
+        if self._place.interrupt is not None:
+            raise self._place.interrupt
         if self._is_exiting:
             raise self._closed()
         raise StreamTransportException(TRANSPORT_ERROR_UNKNOWN, "the client was closed during this call")
@@ -380,12 +384,11 @@ def new_loop() -> asyncio.AbstractEventLoop:
 def _serve(
     made: queue.SimpleQueue[asyncio.AbstractEventLoop | Exception],
     is_wanted: queue.SimpleQueue[bool],
-    *,
-    is_green: bool,
+    place: _green.Place,
 ) -> None:
     # Made in this thread, where no interrupt can leave half a loop.
     try:
-        loop, turns = _shared_loop() if is_green else (new_loop(), contextlib.nullcontext())
+        loop, turns = _shared_loop() if place.is_green else (new_loop(), contextlib.nullcontext())
     except Exception as exc:  # noqa: BLE001 - it is raised where the loop is wanted
         made.put(exc)
         return
@@ -393,7 +396,7 @@ def _serve(
     try:
         if is_wanted.get():
             with turns:
-                _run(loop)
+                _run(loop, place)
     finally:
         loop.close()
 
@@ -404,9 +407,13 @@ def _shared_loop() -> tuple[asyncio.AbstractEventLoop, contextlib.AbstractContex
     return loop, loop.share_thread()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run(loop: asyncio.AbstractEventLoop, place: _green.Place) -> None:
     """Run a loop until it is stopped, and then what is left on it to its end."""
-    loop.run_forever()
+    try:
+        loop.run_forever()
+    except (KeyboardInterrupt, SystemExit) as exc:
+        # Signal handlers run in whichever greenlet does; all who wait are told.
+        place.interrupt = exc
     pending = asyncio.all_tasks(loop)
     for task in pending:
         task.cancel()
@@ -455,7 +462,10 @@ getattr(threading, "_register_atexit", atexit.register)(_at_end)
 
 
 def _watch_main_thread() -> None:
-    """End all calls with the main thread: in a child that another thread has forked, no interpreter ends."""
+    """End all calls with the main thread.
+
+    In a child that was forked by another thread, that thread is it, and no interpreter ends after it.
+    """
     global _watcher  # noqa: PLW0603 - one for the process
     # An interrupt may come between making and starting it; what has not begun is made anew.
     if _watcher is None or not _watcher.is_alive():
@@ -469,8 +479,10 @@ def _at_main_thread_end() -> None:
 
 
 def _after_fork() -> None:
-    global _is_child, _watcher
-    _is_child, _watcher = True, None
+    global _is_forked_by_a_thread, _watcher  # noqa: PLW0603 - as above
+    main_thread: object = threading.main_thread()
+    _is_forked_by_a_thread = not isinstance(main_thread, threading._MainThread)  # type: ignore[attr-defined]  # noqa: SLF001
+    _watcher = None
     for runner in list(_all):
         runner._forget()  # noqa: SLF001 - the same module
 

@@ -876,6 +876,29 @@ def test_an_interrupt_as_the_loop_begins_to_run(monkeypatch: pytest.MonkeyPatch)
     runner.close()
 
 
+@pytest.mark.parametrize("is_own", [True, False], ids=["of its own", "of another"])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_on_the_loop_itself(interrupt: type[BaseException], *, is_own: bool) -> None:
+    """Whoever waits is told, whichever task it struck, and the next call begins anew."""
+    runner = LoopThread()
+
+    def strike() -> None:
+        raise interrupt
+
+    async def struck() -> None:
+        if is_own:
+            strike()
+        asyncio.get_running_loop().call_soon(strike)
+        await asyncio.sleep(60)
+
+    other = Call(lambda: runner.run(lambda: asyncio.sleep(60)))
+    until(lambda: runner._loop and asyncio.all_tasks(runner._loop))
+    call = Call(lambda: runner.run(struck))
+    assert type(call.ended().error) is type(other.ended().error) is interrupt
+    assert runner.run(lambda: asyncio.sleep(0, "works")) == "works"
+    runner.close()
+
+
 def test_a_fork_with_another_kind_of_loop() -> None:
     """A child lets go of uvloop's loop too, and begins anew."""
     runner = LoopThread()
