@@ -55,6 +55,7 @@ from stream_tasks._arguments import (
 )
 from stream_tasks._backoff import Backoff, as_backoff
 from stream_tasks._batches import batched_operation, start_batches
+from stream_tasks._clock import check_clock
 from stream_tasks._engine.calls import follow, tell, wait_for_all, wait_for_end
 from stream_tasks._engine.engine import Engine, Limits
 from stream_tasks._engine.inbox import Inbox, unwound
@@ -81,7 +82,7 @@ from stream_tasks._results import (
 )
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.endpoints import Polled, check_polled
-from stream_tasks.exceptions import StreamDecodeException
+from stream_tasks.exceptions import StreamDecodeException, StreamException
 from stream_tasks.models import (
     Obstacle,
     R,
@@ -749,6 +750,11 @@ class AsyncStream:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> _Here:
         if self._is_closed:
             raise RuntimeError("this client is closed")
+        if getattr(asyncio, "_nest_patched", False) and asyncio.current_task() is None:
+            raise RuntimeError(
+                "nest_asyncio breaks asyncio on this version of Python: no task is known to run; use"
+                " nest_asyncio2 in its place"
+            )
         # A client may outlive its loops: one for each asyncio.run, say. Other threads come here too.
         for other in list(self._engines):
             if other.is_closed():
@@ -790,13 +796,20 @@ def _target(key: str | UUID | Polled[Any], query: str) -> str:
 async def _look(transport: Transport, query: str, key: Key, limit: float) -> Look:
     """Look at a task for the engine, which has no use for the whole answer."""
     target = _target(key, query)
-    status, headers, body, connection = await transport.exchange(
-        "GET", target, limit=limit, shows_headers=False
-    )
-    protocol.check_status(status, headers, body)
-    quota = protocol.parse_rate_limit(headers)
-    del headers  # should the body not fit, a dump of this frame would show them
-    return _task_in(body, connection, key), quota
+    try:
+        status, headers, body, connection = await transport.exchange(
+            "GET", target, limit=limit, shows_headers=False
+        )
+        protocol.check_status(status, headers, body)
+        quota = protocol.parse_rate_limit(headers)
+        del headers  # should the body not fit, a dump of this frame would show them
+        task = _task_in(body, connection, key)
+    except StreamException:
+        check_clock(asyncio.get_running_loop())
+        raise
+    if not task.is_final:
+        check_clock(asyncio.get_running_loop())
+    return task, quota
 
 
 def _task_in(body: bytes, connection: Any, key: Key) -> Task:

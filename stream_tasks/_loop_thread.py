@@ -18,6 +18,7 @@ from concurrent.futures import thread as pools
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, TypeVarTuple, cast
 
 from stream_tasks import _green
+from stream_tasks._clock import real_clock
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
 
 if TYPE_CHECKING:
@@ -51,7 +52,12 @@ _watcher: threading.Thread | None = None
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that a forked child can let go of without touching what the parent uses."""
+    """An event loop that a forked child can let go of without touching what the parent uses.
+
+    Its time passes also where a test has frozen `time.monotonic`.
+    """
+
+    time = staticmethod(real_clock())
 
     def __init__(self) -> None:
         self._is_left = True  # should making it fail
@@ -119,7 +125,7 @@ class _Call(Generic[T]):
 
     def start(self) -> None:
         if not self.is_over:
-            self.task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+            self.task = self._context.run(asyncio.get_running_loop().create_task, self._run())
             self.task.add_done_callback(self._end)
 
     async def _run(self) -> T:

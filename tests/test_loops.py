@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from scripts import PROMPT, STRICT, run_quietly
+from scripts import PROMPT, STRICT, run, run_quietly
 
 from stream_tasks import AsyncStream
 from stream_tasks._loop_thread import new_loop
@@ -212,3 +212,77 @@ def test_the_blocking_client_serves_trio(threaded_server: FakeStream) -> None:
         """,
     )
     assert out == "{'a': 1}\n"
+
+
+# Loops within loops
+
+
+NESTED = """
+    import nest_asyncio
+
+    async def wait(task, timeout, of=None):
+        async with make(AsyncStream) as other:
+            try:
+                return await (of or other).wait_for_task(task, 0.05, timeout)
+            except TimeoutError as exc:
+                return exc.reason
+
+    async def main():
+        nest_asyncio.apply()
+        run = asyncio.get_running_loop().run_until_complete
+        print(client.wait_for_task("t", 0.05, 20), run(wait("t", 20)), run(wait("never", 0.2)))
+        async with make(AsyncStream) as outer:
+            waits = asyncio.create_task(wait("never", 0.5, of=outer))
+            await asyncio.sleep(0.1)
+            print(run(wait("t", 20, of=outer)), run(wait("never", 0.2, of=outer)), await waits)
+
+            def update(task):
+                assert client.get_task("t").data.is_completed
+                assert run(outer.get_task("t")).data.is_completed
+
+            print(await outer.wait_for_task("t", 0, 20, on_update=update))
+
+    asyncio.run(main())
+    print(asyncio.run(wait("t", 20)), client.wait_for_task("t", 0.05, 20))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["nest_asyncio", "nest_asyncio2"])
+def test_loops_may_be_nested(threaded_server: FakeStream, package: str) -> None:
+    """Where asyncio was patched to run within itself, both clients work at any depth, or say what to do."""
+    pytest.importorskip(package)
+    threaded_server.add_task("t", statuses=["running"] * 3, result={"a": 1})
+    threaded_server.add_task("never", never=True)
+    code = NESTED.replace("import nest_asyncio", f"import {package} as nest_asyncio")
+    if package == "nest_asyncio" and sys.version_info >= (3, 14):
+        done = run(threaded_server, "import nest_asyncio\nnest_asyncio.apply()\nclient.get_task('t')", "-I")
+        assert "use nest_asyncio2 in its place" in done.stderr
+        return
+    out = run(threaded_server, code, forks=True).stdout
+    result, reason = "{'a': 1}", "still_running"
+    assert out.splitlines() == [
+        f"{result} {result} {reason}",
+        f"{result} {reason} {reason}",
+        result,
+        f"{result} {result}",
+    ]
+
+
+async def test_a_loop_on_which_no_task_is_known_to_run(
+    client: AsyncStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is what nest_asyncio makes of new Pythons: what works there is named."""
+    monkeypatch.setattr(asyncio, "_nest_patched", True, raising=False)
+    client._engines.clear()
+    errors: list[Exception] = []
+
+    def call() -> None:
+        try:
+            client.watch_task("t")
+        except RuntimeError as exc:
+            errors.append(exc)
+
+    asyncio.get_running_loop().call_soon(call)
+    await asyncio.sleep(0)
+    assert "use nest_asyncio2 in its place" in str(errors[0])

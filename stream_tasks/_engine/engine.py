@@ -19,6 +19,7 @@ from stream_tasks.exceptions import (
     TRANSPORT_ERROR_UNKNOWN,
     StreamApiException,
     StreamDecodeException,
+    StreamException,
     StreamRateLimitException,
     StreamTransportException,
     one_line,
@@ -348,5 +349,7 @@ def _note_failure(pacer: Pacer | Unpaced, poll: Poll, failure: Exception, now: f
             pacer.failed(poll, now)
     elif isinstance(failure, StreamDecodeException) and failure.path is not None:
         pacer.answered(poll, now, None)
-    else:
+    elif isinstance(failure, StreamException):
         pacer.failed(poll, now)
+    else:
+        pacer.dropped(poll, now)
