@@ -65,6 +65,7 @@ from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.proxies import check_proxies
 from stream_tasks._http.transport import Connections, Transport, drop
+from stream_tasks._http.trust import system_context
 from stream_tasks._requests import Request, custom
 from stream_tasks._results import (
     Goal,
@@ -208,7 +209,8 @@ class AsyncStream:
             request_timeout=check_request_timeout(request_timeout),
             connect_timeout=check_seconds("connect_timeout", connect_timeout, positive=True),
             max_connections=check_count("max_connections", max_connections),
-            ssl_context=check_instance("ssl_context", ssl_context, ssl.SSLContext),
+            ssl_context=check_instance("ssl_context", ssl_context, ssl.SSLContext)
+            or (system_context() if session is None else None),
             trust_env=bool(trust_env),
         )
         _json.prepare()  # here, rather than while the first answer waits

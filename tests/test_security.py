@@ -18,7 +18,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, Self
@@ -29,10 +30,12 @@ import attrs
 import jwt
 import pytest
 from click.testing import CliRunner
+from hostile import front
 from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from rich.traceback import Traceback
+from tls import AUTHORITY, server_context, trusting_context
 
 from stream_tasks import (
     AsyncStream,
@@ -1031,6 +1034,64 @@ def test_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture, kind: An
         with pytest.raises(StreamTransportException):
             asyncio.run(client.get_task("t")) if kind is AsyncStream else client.get_task("t")
     assert [getattr(record, "stream_event", "") for record in caplog.records].count("plain_http") == 1
+
+
+# What belongs to the whole process
+
+
+@pytest.mark.parametrize("kind", [AsyncStream, Stream])
+def test_the_filters_of_warnings_are_not_touched(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    """Not for a moment: what is swapped in one thread is swapped for all, and may not be swapped back."""
+
+    def swap(*_: object, **__: object) -> None:
+        raise AssertionError("the filters of all threads were swapped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(warnings, "catch_warnings", swap)
+        patched.setattr(warnings, "simplefilter", swap)
+        patched.setattr(warnings, "filterwarnings", swap)
+        kind(KEY, "short", base_url="http://127.0.0.1:1")
+
+
+@pytest.fixture
+async def over_tls(server: FakeStream) -> AsyncIterator[str]:
+    """The server's address over TLS, with a certificate that the system does not trust."""
+    server.add_task("t", statuses=())
+    port = int(server.url.rpartition(":")[2])
+    async with front(port, tls=server_context()) as made:
+        yield made.url.replace("http:", "https:")
+
+
+async def test_authorities_are_read_as_a_client_is_made(
+    over_tls: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever sets SSL_CERT_FILE after the import, as those do who read a .env file, is heeded."""
+    authority = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(str(authority))
+    async with AsyncStream(KEY, SECRET, base_url=over_tls) as early:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        async with AsyncStream(KEY, SECRET, base_url=over_tls) as late:
+            assert (await late.get_task("t")).data.is_completed
+        with pytest.raises(StreamTransportException) as caught:
+            await early.get_task("t")
+        assert caught.value.error_type == "tls_handshake_failed"
+
+
+def test_clients_share_what_they_trust(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Reading the authorities takes long: it is done once for each environment."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    first, second = (AsyncStream(KEY, SECRET)._connections.ssl_context for _ in range(2))
+    assert first is second is not None
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
+    assert AsyncStream(KEY, SECRET)._connections.ssl_context is not first
+    own = trusting_context()
+    assert AsyncStream(KEY, SECRET, ssl_context=own)._connections.ssl_context is own
+
+
+async def test_a_given_session_keeps_what_it_trusts() -> None:
+    """A caller's connector has a context of its own."""
+    async with aiohttp.ClientSession() as session:
+        assert AsyncStream(KEY, SECRET, session=session)._connections.ssl_context is None
 
 
 # What a server says is data
