@@ -214,6 +214,69 @@ def test_the_blocking_client_serves_trio(threaded_server: FakeStream) -> None:
     assert out == "{'a': 1}\n"
 
 
+# Task factories
+
+
+def of_two_arguments(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(coroutine, loop=loop)
+
+
+class Giving:
+    """A task factory that fails after so many tasks."""
+
+    def __init__(self, tasks: int) -> None:
+        self.left = tasks
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        self.left -= 1
+        if self.left < 0:
+            coroutine.close()
+            raise LookupError("no more tasks")
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+
+async def wait_in_all_ways(server: FakeStream, client: AsyncStream, timeout: float | None) -> list[Any]:
+    ids = [server.add_task(statuses=["running"] * 3) for _ in range(5)]
+    found = [await client.wait_for_task(ids[0], 0.05, timeout)]
+    found += [one.result() for one in (await client.wait_for_tasks(ids[1:3], 0.05, timeout)).values()]
+    found += [one.result() async for one in client.as_completed(ids[3:4], 0.05, timeout)]
+    return found + [one.status async for one in client.watch_task(ids[4], 0.05, timeout)]
+
+
+FACTORIES = {
+    "of two arguments": of_two_arguments,
+    "eager": getattr(asyncio, "eager_task_factory", of_two_arguments),
+}
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values(), ids=FACTORIES)
+async def test_a_task_factory_of_the_loop(threaded_server: FakeStream, factory: Any) -> None:
+    """Waits without a time-out end as ever, whatever the factory takes."""
+    server = threaded_server
+    async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+        asyncio.get_running_loop().set_task_factory(factory)
+        try:
+            found = await wait_in_all_ways(server, client, None)
+        finally:
+            asyncio.get_running_loop().set_task_factory(None)
+    assert found == [{}, {}, {}, {}, "running", "completed"]
+
+
+@pytest.mark.parametrize("tasks", range(8))
+async def test_a_task_factory_that_fails(threaded_server: FakeStream, tasks: int) -> None:
+    """Its error reaches whoever waits, even for ever, at whichever task it comes."""
+    server, loop = threaded_server, asyncio.get_running_loop()
+    async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
+        await client.request("GET", "/rate_limits")
+        loop.set_task_factory(Giving(tasks))
+        try:
+            with pytest.raises(LookupError, match="no more tasks"):
+                await wait_in_all_ways(server, client, None)
+        finally:
+            loop.set_task_factory(None)
+        assert await client.wait_for_task(server.add_task(statuses=["running"]), 0.05, 20) == {}
+
+
 # Loops within loops
 
 
