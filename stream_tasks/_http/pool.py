@@ -12,11 +12,12 @@ from stream_tasks._secret import plain
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.http_parser import HttpParser
     from aiohttp.tracing import Trace
 
-__all__ = ["Connector", "send_on_silent_connections"]
+__all__ = ["Connector", "Request", "send_on_silent_connections"]
 
 _TURNS: Final = 3
 """In so many turns an event loop has read what its sockets held before."""
@@ -29,11 +30,25 @@ class _SpokeFirstError(Exception):
     """Raised in place of sending a request on a connection on which the server spoke first."""
 
 
+class Request(aiohttp.ClientRequest):
+    """A request that has a connection of its own, unless it is a GET.
+
+    An answer of HTTP/1.1 does not say which request it belongs to. That of a look at a task holds the task's
+    id, but nothing tells that the answer to a start is not a late one to what was asked before. Nor can a
+    start be sent again if the server closes an idle connection just then.
+    """
+
+    @property
+    def connection_key(self) -> ConnectionKey:
+        """What connections must have in common to carry this request."""
+        key = super().connection_key
+        return key if self.method == "GET" else key._replace(proxy_headers_hash=id(self))
+
+
 class Connector(aiohttp.TCPConnector):
     """A pool that gives out no connection on which the server spoke while no request was out.
 
-    Such bytes would be taken for the answer to the next request: an answer of HTTP/1.1 does not say which
-    request it belongs to.
+    What it said would be taken for the answer to the next request.
 
     Args:
         authorization: What each request has in its header of that name, or None. It is added last: aiohttp
@@ -53,6 +68,8 @@ class Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
             is_new = _parser(connection.protocol) is None
             if _is_silent(connection) or await _is_silent_but_for_tls(connection):
+                if connection.protocol is not None and req.method != "GET":
+                    connection.protocol.force_close()  # when it has been answered
                 if self._authorization is not None:
                     req.headers["Authorization"] = plain(self._authorization)
                 return connection

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from stream_tasks._http.body import read
-from stream_tasks._http.pool import Connector, send_on_silent_connections
+from stream_tasks._http.pool import Connector, Request, send_on_silent_connections
 from stream_tasks._secret import plain
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def open_session(
             keepalive_timeout=_KEEP_ALIVE,
             ssl=True if ssl_context is None else ssl_context,
         ),
+        request_class=Request,
         headers=_without_authorization(headers),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=trust_env,
