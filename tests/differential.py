@@ -89,9 +89,10 @@ class Player:
         """Wait until all has been said, also what nobody asked for."""
         while True:
             with self._lock:
-                if self._played == len(self.asked):
-                    return
-            time.sleep(0.001)
+                is_over = self._played == len(self.asked)
+            time.sleep(0.01)  # a busy machine may hand on a little late what was sent
+            if is_over:
+                return
 
     def _accept(self) -> None:
         with suppress(OSError):

@@ -74,7 +74,6 @@ WHOLE = {
     "no reason": answer(TASK, status=b"200 "),
     "no reason, and no space": answer(TASK, status=b"200"),
     "header names in small letters": answer(TASK, b"content-type:application/json", b"x-empty:"),
-    "a length twice": answer(TASK, b"Content-Length: %d" % len(TASK)),
     "an empty line behind the answer": answer(TASK) + b"\r\n",
     "zeros behind gzip": answer(gzip.compress(TASK) + b"\0", b"Content-Encoding: gzip"),
     "gzip in two members": answer(
@@ -106,6 +105,7 @@ SPOILT = {
     "not modified, in gzip": b"HTTP/1.1 304 Not Modified\r\nContent-Encoding: gzip\r\n\r\n",
     "gzip that is cut": answer(gzip.compress(TASK)[:-9], b"Content-Encoding: gzip"),
     "JSON in UTF-16": answer(TASK.decode().encode("utf-16")),
+    "a length twice": answer(TASK, b"Content-Length: %d" % len(TASK)),
     "two lengths": answer(TASK, b"Content-Length: 1"),
     "a length with a sign": b"HTTP/1.1 200 OK\r\nContent-Length: +9\r\n\r\n" + TASK,
     "a page of a captive portal": answer(b"<html>Log in</html>", b"Content-Type: text/html"),
@@ -138,8 +138,11 @@ async def test_a_spoilt_answer_is_a_bad_moment(content: bytes) -> None:
 
 async def test_a_status_that_is_not_known_is_not_the_end() -> None:
     """Whatever it is called."""
-    odd = [lambda asked, s=s: good(task(asked, status=s)) for s in ("done", "SUCCESS", "Completed", "")]
-    with Player(odd, done) as player:
+
+    def says_it_is(status: str) -> Callable[[str], Play]:
+        return lambda asked: good(task(asked, status=status))
+
+    with Player([*map(says_it_is, ("done", "SUCCESS", "Completed", ""))], done) as player:
         async with client(player) as asking:
             assert await asking.wait_for_task("t", 0.05, 20) == {"for": "t"}
     assert len(player.asked) == 5
