@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import socket
 import ssl
@@ -9,6 +10,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -50,7 +53,7 @@ class Server:
     Attributes:
         aside: What is said once, behind an answer and a pause.
         others: What is said in place of the next answers.
-        requests: The heads of the requests on each connection.
+        requests: What was asked for on each connection, and by which method.
     """
 
     def __init__(self, aside: bytes = b"", greeting: bytes = b"", pause: float = 0.01) -> None:
@@ -58,7 +61,7 @@ class Server:
         self.aside = aside
         self.greeting = greeting
         self.others: list[bytes] = []
-        self.requests: list[list[bytes]] = []
+        self.requests: list[list[tuple[str, str]]] = []
         self._pause = pause
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,12 +72,12 @@ class Server:
             writer.transport.abort()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads: list[bytes] = []
+        heads: list[tuple[str, str]] = []
         self.requests.append(heads)
         writer.write(self.greeting)
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            heads.append(head)
+            heads.append((asked_in(head), head.split()[0].decode()))
             _, _, length = head.lower().partition(b"content-length: ")
             await reader.readexactly(int(length.partition(b"\r")[0] or 0))
             writer.write(answer(self.others.pop() if self.others else body(asked_in(head))))
@@ -144,7 +147,9 @@ async def meet(
         await asyncio.sleep(0.05)
         assert await call(client, "b") == "b"
         assert await call(client, "c") == "c"
-    assert [len(heads) for heads in server.requests] == [1, 2]
+    asked = [[name for name, _ in heads] for heads in server.requests]
+    assert asked[0] == ["a"]
+    assert [name for names in asked[1:] for name in names] == ["b", "c"]
 
 
 @pytest.mark.parametrize("aside", ASIDES.values(), ids=ASIDES)
@@ -161,6 +166,20 @@ async def test_what_a_server_says_behind_an_answer_is_none(
 ) -> None:
     """It may come in the same packet."""
     await meet(post, session, ASIDES[name], pause=0)
+
+
+async def test_what_changes_something_has_a_connection_of_its_own() -> None:
+    """A late answer to what was asked before cannot come on it."""
+    async with serving(Server()) as server, AsyncStream(KEY, token=TOKEN, base_url=server.url) as client:
+        for name in "abc":
+            assert await look(client, name) == name
+            assert await post(client, name) == name
+            assert await start(client, name) == name
+        connector: Any = client._here().transport._session
+        assert sum(map(len, connector.connector._conns.values())) == 1
+    methods = [[method for _, method in heads] for heads in server.requests]
+    assert methods[0] == ["GET"] * 3
+    assert sorted(methods[1:]) == [["DELETE"]] * 3 + [["POST"]] * 3
 
 
 @pytest.mark.parametrize("call", [look, wait, post, start])
@@ -227,7 +246,7 @@ class BlockingServer:
         self._listener.close()
 
 
-@pytest.fixture(params=[THEIRS, b"H", None], ids=["an answer", "a letter", "the end"])
+@pytest.fixture(params=[THEIRS, b"H"], ids=["an answer", "a letter"])
 def blocking_server(request: pytest.FixtureRequest) -> Iterator[BlockingServer]:
     made = BlockingServer(request.param)
     yield made
@@ -244,6 +263,19 @@ async def test_what_the_loop_has_not_read_yet_is_noticed(
         blocking_server.has_spoken.wait(10)  # which holds up the loop
         time.sleep(0.05)
         found = await client.request(method, "/b", json={} if method == "POST" else None)
+    assert found.data["task_id"] == "b"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_server_that_has_left_while_the_loop_was_held_up(method: str) -> None:
+    """The request goes out over another connection."""
+    server = BlockingServer(None)
+    async with AsyncStream(KEY, token=TOKEN, base_url=server.url) as client:
+        await client.get_task("a")
+        server.has_spoken.wait(10)
+        time.sleep(0.05)
+        found = await client.request(method, "/b")
+    server.close()
     assert found.data["task_id"] == "b"
 
 
@@ -288,7 +320,7 @@ async def test_what_is_said_unasked_over_tls_is_no_answer(session: aiohttp.Clien
         assert await look(client, "d") == "d"
         await asyncio.sleep(0.1)
         for name in "ef":
-            assert await post(client, name) == name
+            assert await look(client, name) == name
     assert [len(heads) for heads in server.requests] == [4, 2]
 
 
@@ -325,6 +357,13 @@ def test_a_transport_without_a_socket_cannot_be_looked_into() -> None:
     """Event loops need not tell."""
     transport: Any = asyncio.Transport()
     assert not pool._is_readable(transport)
+
+
+def test_a_socket_that_cannot_be_looked_into_is_not_used() -> None:
+    """It may hold anything."""
+    with Path(os.devnull).open("rb") as file:
+        transport: Any = SimpleNamespace(get_extra_info=lambda _: file)
+        assert pool._is_readable(transport)
 
 
 async def test_an_answer_about_another_task_is_refused(session: aiohttp.ClientSession | None) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import _socket
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 from stream_tasks._secret import plain
 
@@ -66,13 +70,13 @@ class Connector(aiohttp.TCPConnector):
         """Take a connection from the pool, or make one."""
         while True:
             connection = await super().connect(req, traces, timeout)
-            is_new = _parser(connection.protocol) is None
             if _is_silent(connection) or await _is_silent_but_for_tls(connection):
                 if connection.protocol is not None and req.method != "GET":
                     connection.protocol.force_close()  # when it has been answered
                 if self._authorization is not None:
                     req.headers["Authorization"] = plain(self._authorization)
                 return connection
+            is_new = _parser(connection.protocol) is None
             connection.close()
             if is_new:
                 raise aiohttp.ClientConnectionError("the server spoke or left before it was asked")
@@ -99,7 +103,7 @@ async def send_on_silent_connections(
 
 
 def _is_silent(connection: Connection) -> bool:
-    """Whether nothing came for which nobody asked, also not into the socket, nor the connection's end."""
+    """Whether nothing came for which nobody asked, also not into the socket."""
     protocol, transport = connection.protocol, connection.transport
     return (
         protocol is not None
@@ -128,21 +132,15 @@ async def _let_the_loop_read() -> None:
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
-    """Whether the socket holds bytes that the loop has not read yet, or has ended."""
+    """Whether the socket holds bytes that the loop has not read yet."""
     socket = transport.get_extra_info("socket")
-    if socket is None:
+    if socket is None or sys.platform == "win32":  # whose loop has asked for the bytes beforehand
         return False
     # Not by `select` or `socket`: gevent and eventlet replace these, and would switch greenlets here.
-    peeking = _socket.socket(fileno=socket.fileno())
     try:
-        peeking.recv(1, _socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
+        return any(fcntl.ioctl(socket.fileno(), termios.FIONREAD, bytes(4)))
     except OSError:
         return True  # it is broken
-    finally:
-        peeking.detach()
-    return True
 
 
 def _holds_bytes(protocol: ResponseHandler) -> bool:
