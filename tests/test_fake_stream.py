@@ -46,7 +46,7 @@ class Clock:
 
 
 class Client:
-    """The least a client of Stream does."""
+    """A minimal client of Stream."""
 
     def __init__(self, server: FakeStream, session: aiohttp.ClientSession) -> None:
         self.server = server
@@ -121,7 +121,7 @@ async def test_url_needs_a_start() -> None:
 
 
 async def test_keeps_its_address_over_a_restart(server: FakeStream, client: Client) -> None:
-    """A server that comes back is found where it was, with the tasks it had."""
+    """A server that is started again has the same address and the same tasks."""
     task_id = server.add_task(statuses=())
     url = server.url
     await server.stop()
@@ -155,7 +155,7 @@ def test_plain_with_runs_in_a_thread() -> None:
 
 
 def test_other_loops_cannot_stop_it() -> None:
-    """A server with a thread of its own is left by its `with` block, and runs on until then."""
+    """A server in a thread of its own cannot be stopped from another loop, and runs on."""
     with FakeStream() as server:
         with pytest.raises(RuntimeError, match="the server runs on another loop; leave its `with` block"):
             asyncio.run(server.stop())
@@ -165,7 +165,7 @@ def test_other_loops_cannot_stop_it() -> None:
 
 
 def test_other_frameworks_need_a_thread() -> None:
-    """Where no asyncio loop runs, the way out is named."""
+    """Without an asyncio loop, the error says what to do."""
     with pytest.raises(RuntimeError, match="use a plain `with FakeStream"):
         FakeStream().start().send(None)
 
@@ -178,7 +178,7 @@ def test_blocking_code_may_stop_it_early() -> None:
 
 
 async def test_hanging_requests_do_not_delay_the_stop(server: FakeStream, client: Client) -> None:
-    """A server that is asked to stop is gone at once, whatever its requests wait for."""
+    """A server stops although some of its requests would hang for ever."""
     server.inject(Fault.hang(), times=math.inf)
     hanging = [asyncio.create_task(client.look("x")) for _ in range(5)]
     while len(server.requests) < 5:
@@ -243,7 +243,7 @@ async def test_refuses_bad_tokens(client: Client, token: Callable[[], str], code
 
 
 async def test_refuses_tokens_that_are_no_text(server: FakeStream) -> None:
-    """Bytes that no client should send are a token that cannot be read."""
+    """A token that is not a text is refused as one that cannot be read."""
     reader, writer = await asyncio.open_connection("127.0.0.1", URL(server.url).port)
     writer.write(
         b"GET /api/v2/tasks/x?api_key=fake-key HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -274,7 +274,7 @@ async def test_takes_any_good_token(server: FakeStream, client: Client) -> None:
 
 
 async def test_short_secrets_are_taken_without_a_warning() -> None:
-    """The length of the secret is the caller's affair."""
+    """A short secret causes no warning."""
     async with FakeStream(api_secret="short") as server, aiohttp.ClientSession() as session:
         server.add_task("x")
         with warnings.catch_warnings():
@@ -432,7 +432,7 @@ async def test_finish_and_forget(server: FakeStream, client: Client) -> None:
     "arguments", [{"after": -1}, {"visible_after": -1}], ids=lambda given: next(iter(given))
 )
 def test_negative_times_are_refused(arguments: dict[str, Any]) -> None:
-    """A script cannot go back in time."""
+    """A negative time is refused."""
     with pytest.raises(ValueError, match="0 or more, not -1"):
         FakeStream().add_task(**arguments)
 
@@ -798,7 +798,7 @@ async def test_what_stream_refuses_is_refused(
     ],
 )
 async def test_what_stream_takes_is_taken(client: Client, path: str, body: Any) -> None:
-    """The limits themselves are within, and keys that the server does not know are passed over."""
+    """Values at the limits are taken, and unknown keys are ignored."""
     status, answer = await client.start(path, body, "PUT" if "batch" in path else "POST")
     assert (status, "task_id" in answer) == (201, True), answer
 
@@ -851,7 +851,7 @@ async def test_filters_may_be_deep(server: FakeStream, client: Client) -> None:
 
 
 def test_too_deep_bodies_are_refused(server: FakeStream) -> None:
-    """A body that is just shallow enough to be parsed, and too deep to be worked with, is a 400."""
+    """A body that can be parsed, but is too deep to work with, is a 400."""
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
@@ -930,7 +930,7 @@ async def test_log_tells_what_was_asked(server: FakeStream, client: Client, cloc
 
 
 async def test_clear_begins_anew(server: FakeStream, client: Client) -> None:
-    """A cleared server is as new, but for its rules."""
+    """A cleared server is like a new one, except for its rules."""
     server.rate_limit = 5
     server.spend(5)
     task_id = server.add_task()
@@ -954,7 +954,7 @@ def rate(response: aiohttp.ClientResponse) -> tuple[str | None, ...]:
 
 
 async def test_quota_runs_out_and_comes_back(server: FakeStream, client: Client, clock: Clock) -> None:
-    """Beyond the limit a look is refused until the window ends; the headers tell all along."""
+    """Polls beyond the limit are refused until the window ends, and all answers have the headers."""
     server.rate_limit = RateLimitRule(2)
     server.add_task("x")
     seen: list[Any] = []
@@ -1132,7 +1132,7 @@ async def test_reset_connections(server: FakeStream, client: Client, caplog: Log
 
 
 def test_connections_may_be_gone_before_their_reset() -> None:
-    """A reset of a connection that its client has closed already is no trouble."""
+    """A reset of a connection that its client has already closed does nothing."""
     assert reset(cast("Any", SimpleNamespace(transport=None))).status == 200
 
 
@@ -1274,7 +1274,7 @@ async def test_official_async_client_works(server: FakeStream) -> None:
 
 @pytest.mark.slow
 def test_official_client_reads_other_work() -> None:
-    """Imports, campaigns and policy-test runs are what the official client takes them for."""
+    """The official client starts and reads imports, campaigns and policy-test runs."""
     getstream = official()
     with (
         FakeStream() as server,

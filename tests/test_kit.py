@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import enum
 import gzip
 import inspect
@@ -34,7 +35,7 @@ from stream_tasks.testing._kinds import TASK
 def test_fixtures_belong_together(
     fake_stream: FakeStream, stream_client: Stream, async_stream_client: AsyncStream
 ) -> None:
-    """Both clients, and those that are given nothing, speak to the one server."""
+    """Both clients, and a client without arguments, use the same server."""
     with Stream() as own:
         assert repr(own) == repr(stream_client) == repr(async_stream_client).replace("Async", "")
         assert stream_client.get_task(fake_stream.add_task()).data.status == "pending"
@@ -76,7 +77,7 @@ def test_kit_needs_pytest_only(tmp_path: Path) -> None:
 
 
 def test_environment_names_the_server(threaded_server: FakeStream) -> None:
-    """What clients read there is key, secret and address."""
+    """The environment holds the key, the secret and the address."""
     assert threaded_server.environment == {
         "STREAM_API_KEY": threaded_server.api_key,
         "STREAM_API_SECRET": threaded_server.api_secret,
@@ -131,7 +132,7 @@ def test_webhooks_go_by_the_last_status(fake_stream: FakeStream, stream_client: 
 
 
 def test_endless_tasks_have_no_webhook(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """There is no end to tell of before the test makes one."""
+    """A task without an end has no webhook until the test ends it."""
     fake_stream.script_operation("export_users", never=True)
     fake_stream.script_operation("export_users", final="odd")
     started = stream_client.export_users(["jane"])
@@ -143,7 +144,7 @@ def test_endless_tasks_have_no_webhook(fake_stream: FakeStream, stream_client: S
 
 
 def test_deletions_have_no_webhook(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """What Stream never sends cannot be had, and neither can news of a task that is not there."""
+    """A webhook that Stream never sends is refused, and so is one of an unknown task."""
     started = stream_client.delete_users(["jane"])
     with pytest.raises(ValueError, match="Stream sends no webhook for delete_users"):
         fake_stream.webhook(started)
@@ -167,7 +168,7 @@ def polled(fake_stream: FakeStream, stream_client: Stream, virtual_clock: Virtua
 
 
 def test_polls_as_demanded(fake_stream: FakeStream, polled: str) -> None:
-    """What is as it should be passes."""
+    """An assertion that holds raises nothing."""
     fake_stream.assert_polled(polled)
     fake_stream.assert_polled(polled, 4)
     fake_stream.assert_polled(polled, at_most=4)
@@ -264,7 +265,7 @@ def test_polls_too_fast(fake_stream: FakeStream, polled: str) -> None:
 def test_polls_that_were_sent_again(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A request that follows on a broken connection is no haste."""
+    """A poll that is sent again on a broken connection does not count as too early."""
     task_id = fake_stream.add_task()
     stream_client.get_task(task_id)
     virtual_clock.advance(10)
@@ -303,7 +304,7 @@ def test_tasks_left_alone(
 
 
 def test_one_task_left_alone(fake_stream: FakeStream) -> None:
-    """What is said of one task is said in the singular."""
+    """A message about one task is in the singular."""
     fake_stream.add_task("alone")
     assert repr(fake_stream).endswith(", 1 task, 0 requests>")
     with pytest.raises(AssertionError, match=r"^1 of 1 task was not waited for:\n  'alone': never polled$"):
@@ -311,7 +312,7 @@ def test_one_task_left_alone(fake_stream: FakeStream) -> None:
 
 
 def test_tasks_of_one_id(fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock) -> None:
-    """Of two tasks that had one id, one after the other, each must be waited for."""
+    """If a task replaces another of the same id, both must be waited for."""
     fake_stream.add_task("x")
     stream_client.get_task("x")
     fake_stream.add_task("x", statuses=())
@@ -359,7 +360,7 @@ def test_many_tasks_left_alone(fake_stream: FakeStream) -> None:
 def test_faults_that_struck(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A fault has struck as planned after all its requests; one for any number of them, after the first."""
+    """A fault has struck as planned after all its requests, and a fault without a number after the first."""
     fake_stream.assert_all_struck()
     fake_stream.inject(Fault.status(503), 2)
     fake_stream.inject(Fault.html(), math.inf, path="/tasks/")
@@ -418,7 +419,7 @@ def raises_once(server: FakeStream, demand: Callable[[], object]) -> None:
 
 
 def test_failing_functions_show_in_assertions(fake_stream: FakeStream, virtual_clock: VirtualClock) -> None:
-    """A wait does not go on against a function that fails, and the next assertion shows how that did."""
+    """A wait ends when a test's function fails, and the next assertion raises that function's exception."""
     fake_stream.add_task("seen", statuses=())
     raises_once(fake_stream, fake_stream.assert_all_waited)
     raises_once(fake_stream, fake_stream.assert_all_struck)
@@ -428,7 +429,7 @@ def test_failing_functions_show_in_assertions(fake_stream: FakeStream, virtual_c
 
 
 def test_failing_functions_show_at_the_end(virtual_clock: VirtualClock) -> None:
-    """The server's end shows the first failure, also in the place of what it led to, but not twice."""
+    """The server's end raises the first failure once, also in the place of an exception that it caused."""
     server = FakeStream().__enter__()
     raises_once(server, lambda: server.__exit__(None, None, None))
     server.__exit__(None, None, None)
@@ -438,7 +439,7 @@ def test_failing_functions_show_at_the_end(virtual_clock: VirtualClock) -> None:
 
 
 async def test_failing_functions_show_at_the_end_of_async_with(virtual_clock: VirtualClock) -> None:
-    """The same holds for a server on the test's loop; no cancellation is replaced."""
+    """A server on the test's loop does the same, but replaces no cancellation."""
     server = await FakeStream().__aenter__()
     async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
         with pytest.raises(StreamApiException):
@@ -459,7 +460,7 @@ async def test_failing_functions_show_at_the_end_of_async_with(virtual_clock: Vi
 def test_functions_must_return_results(
     fake_stream: FakeStream, stream_client: Stream, result: Any, message: str
 ) -> None:
-    """What a function returns is checked like a result that is given as such."""
+    """The return value of a result function is checked like any result."""
     with pytest.raises(StreamApiException, match="what result returns must be"):
         stream_client.wait_for_task(fake_stream.add_task(statuses=(), result=result))
     with pytest.raises(TypeError, match=message):
@@ -573,6 +574,9 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         "each of items must be a text",
     ),
     ("a file of text", lambda server: server.add_file("x", cast("bytes", "text")), "content must be bytes"),
+    ("a share of none", lambda s: s.inject(Fault.reset(), share=0), "share must be a finite number, greater than 0"),
+    ("more than all", lambda s: s.script_operation("export_users", share=1.5), "share must be a finite number"),
+    ("a yes for a share", lambda s: s.inject(Fault.reset(), share=True), "share must be a number, not True"),
     ("a word as state", lambda s: s.add_import_v2(final=cast("int", "done")), "final must be a whole number"),
     (
         "a text as states",
@@ -771,13 +775,13 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
     ("mistake", "message"), [pytest.param(mistake, text, id=name) for name, mistake, text in MISTAKES]
 )
 def test_mistakes_show_where_they_are_made(mistake: Callable[[FakeStream], object], message: str) -> None:
-    """What makes no sense is refused in the test's own line, and the parameter is named."""
+    """A wrong argument is refused in the test's own line, with the parameter's name."""
     with pytest.raises((TypeError, ValueError), match=message):
         mistake(FakeStream())
 
 
 def test_none_is_no_fault(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """A fault for no request strikes none."""
+    """A fault for 0 requests strikes none."""
     fake_stream.inject(Fault.status(503), 0)
     task_id = fake_stream.add_task()
     stream_client.get_task(task_id)
@@ -787,7 +791,7 @@ def test_none_is_no_fault(fake_stream: FakeStream, stream_client: Stream) -> Non
 def test_started_tasks_are_as_good_as_ids(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """What a start returned names its task to the server, too."""
+    """Methods take what a start returned in the place of its task's id."""
     fake_stream.script_operation("export_users", never=True, times=2)
     started, other = (stream_client.export_users([user]) for user in ("jane", "joe"))
     fake_stream.inject(Fault.status(503), task_id=other)
@@ -834,7 +838,7 @@ def test_finish_keeps_the_result(
 def test_an_id_is_taken_by_its_value(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock, kind: str
 ) -> None:
-    """A test names a task by whatever it names it by to the client."""
+    """Methods take the same kinds of ids as the client."""
 
     class Job(str, enum.Enum):  # noqa: UP042 - the kind that shows its name
         ONE = "one"
@@ -874,7 +878,7 @@ def look(client: Stream, path: str) -> dict[str, Any]:
 def test_imports_move_like_tasks(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """An import goes through its states by poll, and tells when it was what."""
+    """An import moves with each poll, and its history tells when it changed."""
     import_id = fake_stream.add_import(mode="insert", path="a.json", size=5)
     seen = []
     for _ in range(4):
@@ -899,7 +903,7 @@ def test_imports_move_like_tasks(
 def test_imports_move_with_time(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """States that nobody saw are in the history, too."""
+    """The history also holds states that nobody saw."""
     import_id = fake_stream.add_import(statuses=["uploaded", "analyzing", "waiting"], after=30, final="odd")
     assert look(stream_client, f"/imports/{import_id}")["import_task"]["history"] == []
     virtual_clock.advance(40)
@@ -949,7 +953,7 @@ def test_imports_can_be_started(fake_stream: FakeStream, stream_client: Stream) 
 def test_campaigns_begin_when_they_are_started(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A start begins a campaign's script anew; there is none for a campaign that nobody has put there."""
+    """A start begins a campaign's script anew, and is a 404 for an unknown campaign."""
     campaign_id = fake_stream.add_campaign(after=60)
     virtual_clock.advance(50)
     assert look(stream_client, f"/chat/campaigns/{campaign_id}")["campaign"]["status"] == "in_progress"
@@ -966,7 +970,7 @@ def test_campaigns_begin_when_they_are_started(
 
 
 def test_policy_test_runs_have_a_task(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """A run and its task end together, whichever is polled, and each only where it is."""
+    """A run and its task end together, and each is found at its own endpoint only."""
     started = stream_client.request("POST", "/moderation/policy_tests/sets/s1/runs")
     run = started.data["run"]
     assert (started.status_code, run["status"], run["set_id"]) == (201, "pending", "s1")
@@ -997,7 +1001,7 @@ def test_faults_meet_other_polls(fake_stream: FakeStream, stream_client: Stream)
 
 
 def test_moderation_may_be_done_at_once(fake_stream: FakeStream, stream_client: Stream) -> None:
-    """A check of nothing has no task; one of something has, and says that it is pending."""
+    """A check of no content has no task. A check of some has one, and is pending."""
     at_once = stream_client.check_moderation("stream:chat:v1:message", "m", "jane")
     assert (at_once.task_id, at_once.data["status"]) == (None, "complete")
     payload = {"texts": ["drat"]}
@@ -1070,3 +1074,35 @@ def test_queues_carry_the_same(fake_stream: FakeStream, stream_client: Stream) -
         assert json.loads(gzip.decompress(base64.b64decode(message)) if compressed else message) == event
     with pytest.raises(ValueError, match="Stream sends no webhook for delete_users"):
         fake_stream.sqs_message(stream_client.delete_users(["jane"]))
+
+
+# Shares
+
+
+def test_scripts_may_be_for_a_share_of_starts(fake_stream: FakeStream, stream_client: Stream) -> None:
+    """A script with a share leaves the other starts to the next script, without an end if there is none."""
+    fake_stream.script_operation("export_users", times=math.inf, share=0.5, statuses=(), final="odd")
+    fake_stream.script_operation("export_users", times=2, statuses=["mine"])
+    seen = []
+    for _ in range(8):
+        started = stream_client.export_users(["jane"])
+        seen.append(stream_client.get_task(str(started.task_id)).data.status)
+    assert seen == ["mine", "odd", "mine", "odd", "pending", "odd", "pending", "odd"]
+
+
+@pytest.mark.parametrize(
+    ("share", "struck"),
+    [(0.1, [9, 19]), (0.3, [3, 6, 9, 13, 16, 19]), (1 / 3, [2, 5, 8, 11, 14, 17]), (1, list(range(20)))],
+)
+def test_faults_may_strike_a_share_of_requests(
+    fake_stream: FakeStream, stream_client: Stream, share: float, struck: list[int]
+) -> None:
+    """A fault with a share is spread evenly, from where the first ones have passed."""
+    fake_stream.inject(Fault.status(418), math.inf, skip=2, share=share)
+    seen = []
+    for _ in range(22):
+        with contextlib.suppress(StreamApiException):
+            stream_client.get_task("x")
+        seen.append(fake_stream.requests[-1].status)
+    assert [place for place, status in enumerate(seen[2:]) if status == 418] == struck
+    assert seen[:2] == [404, 404]

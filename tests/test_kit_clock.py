@@ -25,6 +25,8 @@ from freezegun import freeze_time
 from stream_tasks import AsyncStream, Stream, StreamApiException, StreamWaitTimeoutException, Task
 from stream_tasks._loop_thread import new_loop
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, VirtualClock
+from stream_tasks.testing._clock import _Sleeper
+from stream_tasks.testing._threads import _runs
 
 HOUR = 3600.0
 
@@ -68,7 +70,7 @@ async def test_nothing_blocks_a_loop(
     async_stream_client: AsyncStream,
     virtual_clock: VirtualClock,
 ) -> None:
-    """Who looks for calls that block event loops does not find those of the clock."""
+    """A tool that looks for calls that block event loops reports none of the clock's."""
     await async_stream_client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
     assert virtual_clock.elapsed == pytest.approx(90, abs=1)
 
@@ -141,7 +143,7 @@ async def test_tokens_grow_old(fake_stream: FakeStream, virtual_clock: VirtualCl
 def test_hanging_requests_take_their_time(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A late answer takes the server's time, a hanging one the client's."""
+    """A late answer takes the time that the server says, a hanging request takes the client's time-out."""
     task_id = fake_stream.add_task()
     fake_stream.inject(Fault.delay(20))
     stream_client.get_task(task_id)
@@ -214,7 +216,7 @@ def test_callbacks_that_wait_for_each_other_do_not_stop_time(
     virtual_clock: VirtualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A callback that waits for another wait, in a place like any other, counts as idle in the end."""
+    """A callback that waits for another wait, where Python cannot see it, counts as idle in the end."""
     monkeypatch.setattr("stream_tasks.testing._threads._STILL_CALLED", 0.4)
     ended: SimpleQueue[float] = SimpleQueue()
 
@@ -232,7 +234,7 @@ def test_callbacks_that_wait_for_each_other_do_not_stop_time(
 
 
 async def test_time_stands_still_while_threads_are_at_work(virtual_clock: VirtualClock) -> None:
-    """A timer does not overtake a thread that computes, whoever started it."""
+    """A timer does not overtake a thread that computes, whichever library started it."""
     async with asyncio.timeout(1):
         await asyncio.to_thread(spin)
         await anyio.to_thread.run_sync(spin)
@@ -261,7 +263,7 @@ async def test_time_stands_still_while_a_loop_is_at_work(virtual_clock: VirtualC
 def test_time_stands_still_between_calls(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """While nobody waits no timer counts, such as that of an idle connection."""
+    """While nobody waits, no timer moves time, such as that of an idle connection."""
     stream_client.get_task(fake_stream.add_task())
     pause = threading.Event()
     pause.wait(0.05)
@@ -271,7 +273,7 @@ def test_time_stands_still_between_calls(
 def test_threads_that_wait_for_the_world_do_not_stop_time(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A thread in a system call is at work only until it has kept still for a while."""
+    """A thread in a system call counts as idle after it has kept still for a while."""
     read, write = os.pipe()
     thread = threading.Thread(target=os.read, args=(read, 1))
     thread.start()
@@ -283,10 +285,24 @@ def test_threads_that_wait_for_the_world_do_not_stop_time(
     os.close(write)
 
 
+def test_threads_that_are_not_there_do_not_run() -> None:
+    """A thread that has not begun, or has ended, is not at work."""
+    assert not _runs(threading.Thread())
+
+
+def test_loops_that_have_just_been_closed_are_at_work() -> None:
+    """A loop that ends while it is looked at does not end the clock."""
+    loop = asyncio.SelectorEventLoop()
+    sleeper = _Sleeper(loop, loop._selector.select, 0.0)  # type: ignore[attr-defined]
+    assert not sleeper.is_ready
+    loop.close()
+    assert sleeper.is_ready
+
+
 async def test_blocking_calls_inside_a_loop(
     fake_stream: FakeStream, stream_client: Stream, virtual_clock: VirtualClock
 ) -> None:
-    """A loop that a blocking call keeps from its work does not keep the others from theirs."""
+    """A loop that waits in a blocking call does not hold up the others."""
     task_id = fake_stream.add_task(after=90)
     timer = asyncio.get_running_loop().call_later(5, lambda: None)
     stream_client.wait_for_task(task_id, timeout=HOUR)
@@ -295,7 +311,7 @@ async def test_blocking_calls_inside_a_loop(
 
 
 async def test_clients_outlive_the_clock(fake_stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that are used before, under and after a clock see their time go on, never back."""
+    """The time of clients that live before, under and after a clock never goes back."""
     monkeypatch.delenv("STREAM_UVLOOP", raising=False)  # its loops keep the real time
     loop = asyncio.get_running_loop()
     times = [loop.time()]
@@ -325,7 +341,7 @@ def test_code_with_a_loop_of_its_own(
     virtual_clock: VirtualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Time can be moved by hand, where code sleeps that has no event loop."""
+    """A test can move time by hand, for code that sleeps without an event loop."""
     monkeypatch.setattr(time, "sleep", virtual_clock.advance)
     task_id = fake_stream.add_task(after=HOUR)
     while not stream_client.get_task(task_id).data.is_final:
@@ -335,7 +351,7 @@ def test_code_with_a_loop_of_its_own(
 
 
 async def test_whole_seconds_add_up(virtual_clock: VirtualClock) -> None:
-    """Wherever the real clock stood."""
+    """Whole seconds add up exactly, wherever the real clock stood."""
     begin = asyncio.get_running_loop().time()
     for _ in range(100):
         await asyncio.sleep(36)
@@ -344,7 +360,7 @@ async def test_whole_seconds_add_up(virtual_clock: VirtualClock) -> None:
 
 
 def test_a_machine_that_has_run_for_a_year() -> None:
-    """There, asyncio's clock is coarser than what it takes for its resolution."""
+    """Timers end although asyncio's clock is coarser there than the resolution that it adds."""
 
     class OldLoop(asyncio.SelectorEventLoop):
         def time(self) -> float:
@@ -366,19 +382,19 @@ async def test_moving_time_wakes_those_who_slept(virtual_clock: VirtualClock) ->
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
 def test_time_moves_forward_only(virtual_clock: VirtualClock, seconds: float) -> None:
-    """What is no length of time is refused."""
+    """A negative or infinite time is refused."""
     with pytest.raises(ValueError, match="seconds must be a finite number"):
         virtual_clock.advance(seconds)
 
 
 def test_stopped_clocks_do_not_move() -> None:
-    """A clock that nobody has started says how to."""
+    """A clock that was not started says how to start it."""
     with pytest.raises(RuntimeError, match="use it as `with VirtualClock"):
         VirtualClock().advance(1)
 
 
 def test_stopping_a_clock_that_does_not_run(virtual_clock: VirtualClock) -> None:
-    """It is nothing, before its begin and after its end, and does not stop another."""
+    """Stopping a clock before it began, or after it ended, does nothing, also not to another clock."""
     begin = virtual_clock.elapsed
     VirtualClock().__exit__()
     virtual_clock.advance(1)
@@ -388,7 +404,7 @@ def test_stopping_a_clock_that_does_not_run(virtual_clock: VirtualClock) -> None
 
 
 def test_one_clock_at_a_time(virtual_clock: VirtualClock) -> None:
-    """There is one time."""
+    """A second clock is refused while one runs."""
     with pytest.raises(RuntimeError, match="another virtual clock runs already"), VirtualClock():
         pytest.fail("there were two")
 
@@ -428,7 +444,7 @@ async def test_other_loops_are_refused() -> None:
 
 
 def test_other_loops_are_refused_when_they_run(virtual_clock: VirtualClock) -> None:
-    """So is one that begins to run while a clock does."""
+    """A loop that cannot be moved is also an error when it begins to run under a clock."""
     loop: Any = asyncio.new_event_loop()
     own, loop._selector = loop._selector, OtherSelector()
     with pytest.raises(RuntimeError, match="needs a SelectorEventLoop"):
@@ -440,7 +456,7 @@ def test_other_loops_are_refused_when_they_run(virtual_clock: VirtualClock) -> N
 def test_blocking_clients_stay_on_asyncios_loop(
     virtual_clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a clock runs, new blocking clients do without uvloop, which cannot be moved."""
+    """New blocking clients do not use uvloop while a clock runs, since it cannot be moved."""
     import stream_tasks._loop_thread as module
 
     monkeypatch.setenv(module.UVLOOP_VARIABLE, "1")
@@ -452,7 +468,7 @@ def test_blocking_clients_stay_on_asyncios_loop(
 
 
 def test_servers_stop_in_virtual_time(virtual_clock: VirtualClock) -> None:
-    """A stop gives requests under way their moment, though nobody else waits."""
+    """A stop waits a moment for requests under way, although nobody else waits."""
     with FakeStream() as server, socket.create_connection(("127.0.0.1", int(server.url[-5:]))) as sock:
         sock.sendall(b"POST /api/v2/users/delete HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
         while not server._listener._running.connections.connections:  # type: ignore[union-attr]

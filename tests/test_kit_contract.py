@@ -232,7 +232,7 @@ def test_operations(
     ],
 )
 def test_other_starts(stream_client: Stream, path: str, body: Any, schema: Schema) -> None:
-    """What is done at once, or polled elsewhere, names no task at the top."""
+    """Work that is done at once, or polled elsewhere, has no task id at the top level."""
     answer = stream_client.request("POST", path, json=body)
     assert (answer.status_code, misfits(answer.data, schema)) == (201, [])
 

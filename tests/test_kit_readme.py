@@ -53,7 +53,7 @@ def run(directory: Path, *arguments: str) -> str:
 )
 @pytest.mark.slow
 def test_examples_for_pytest_pass(tmp_path: Path, plugin: str, options: tuple[str, ...]) -> None:
-    """They pass in each mode of pytest-asyncio, and with the plugin of anyio in its place."""
+    """The README's tests pass in each mode of pytest-asyncio, and with anyio's plugin."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     for number, block in enumerate(TESTS):
         (tmp_path / f"test_{number}.py").write_text(block.replace("mark.asyncio", f"mark.{plugin}"))
@@ -67,7 +67,7 @@ def test_examples_for_pytest_pass(tmp_path: Path, plugin: str, options: tuple[st
 
 
 def test_examples_for_unittest_pass(tmp_path: Path) -> None:
-    """They need no pytest."""
+    """The README's unittest cases pass without pytest."""
     for number, block in enumerate(UNITTESTS):
         (tmp_path / f"test_{number}.py").write_text(block)
     assert "\nOK" in run(tmp_path, "-m", "unittest")

@@ -88,7 +88,7 @@ class Additions:
     ) -> str:
         """Put an import on the server, to be polled at ``GET /api/v2/imports/{id}``.
 
-        `finish`, `forget`, `polls`, `inject` and the assertions take its id, too.
+        `finish`, `forget`, `polls`, `inject` and the assertions also take its id.
 
         Args:
             import_id: As `task_id` in `add_task`.
@@ -209,7 +209,7 @@ class Additions:
     ) -> str:
         """Put a policy-test run on the server, to be polled at ``…/moderation/policy_tests/runs/{id}``.
 
-        A task does its work; answers show that task's id, and it can be polled, too.
+        A task does its work. Answers show the id of the task, which can also be polled.
 
         Args:
             run_id: As `task_id` in `add_task`.

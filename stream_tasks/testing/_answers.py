@@ -52,7 +52,7 @@ def header_pairs(headers: Headers | None) -> HeaderPairs:
     """Return headers as pairs of texts, whichever way they were written.
 
     Raises:
-        TypeError: They are no headers.
+        TypeError: They are not headers.
         ValueError: One would break its line, or has no name.
     """
     if headers is None:

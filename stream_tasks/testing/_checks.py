@@ -1,4 +1,4 @@
-"""What tests may give, checked where they give it: in the server's thread nobody would see what is wrong."""
+"""Checks of what tests give, made where they give it: nobody would see an error in the server's thread."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_kind(name: str, value: object, kind: type, allowed: str) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Check a yes or no.
+    """Check that a value is True or False.
 
     Raises:
         TypeError: It is neither.
@@ -56,7 +56,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_times(times: float) -> None:
-    """Check how often something shall happen.
+    """Check how often something is to happen.
 
     Raises:
         TypeError: It is neither a whole number nor infinite.
@@ -72,7 +72,7 @@ def check_each_text(name: str, values: object) -> tuple[str, ...]:
     """Return texts as a tuple.
 
     Raises:
-        TypeError: They are no iterable of texts, or a single one.
+        TypeError: It is not an iterable of texts, or it is a single text.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be an iterable of texts, not {values!r}")
@@ -86,7 +86,7 @@ def check_pause(name: str, seconds: float) -> None:
     """Check a time in seconds, which may be infinite.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is not a number.
         ValueError: It is negative or NaN.
     """
     if seconds != math.inf:

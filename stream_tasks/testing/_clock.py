@@ -86,7 +86,7 @@ class VirtualClock:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held by whoever moves time
+        self._lock = threading.Lock()  # held while time is moved
         self._now = self._began = now()
         self._is_running = False
         self._sleepers: dict[asyncio.BaseEventLoop, _Sleeper] = {}
@@ -212,7 +212,7 @@ class VirtualClock:
         is_idle = (
             self._is_running
             and not threads.at_work({sleeper.thread for sleeper, _ in resting}, loops)
-            and not any(sleeper.select(0) for sleeper, _ in resting)
+            and not any(sleeper.is_ready for sleeper, _ in resting)
             and resting == self._turns()  # no loop has woken, and perhaps rests again, since it was looked at
         )
         return resting if is_idle else set()
@@ -260,6 +260,14 @@ class _Sleeper:
     def thread(self) -> int | None:
         """The thread that the loop runs in, or None."""
         return cast("int | None", cast("Any", self.loop)._thread_id)  # noqa: SLF001 - nobody else knows it
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the loop has something to do, as another thread sees it."""
+        try:
+            return bool(self.select(0))
+        except (OSError, ValueError):  # it has just been closed
+            return True
 
     @property
     def is_awaited(self) -> bool:

@@ -9,6 +9,7 @@ from attrs import define
 
 from stream_tasks.testing._checks import check_count, check_kind, check_pause, check_times, id_of
 from stream_tasks.testing._faults import Fault
+from stream_tasks.testing._shares import Share
 from stream_tasks.testing._texts import times_word
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class _PlannedFault:
         times: To how many requests; `math.inf` for all of them.
         end: When it is over, in seconds of the server's clock.
         skip: How many pass first.
+        share: Which share of the others it strikes.
         path: A part of the raw paths it is for; None for any.
         task_id: The task whose polls it is for; None for any request.
         struck: How often it has struck.
@@ -37,6 +39,7 @@ class _PlannedFault:
     times: float
     end: float
     skip: int
+    share: Share
     path: str | None
     task_id: str | None
     struck: int = 0
@@ -58,6 +61,8 @@ class _PlannedFault:
             return False
         if self.skip:
             self.skip -= 1
+            return False
+        if not self.share.picks():
             return False
         self.struck += 1
         return True
@@ -90,6 +95,7 @@ class FaultPlan:
         times: float | None = None,
         *,
         skip: int = 0,
+        share: float = 1.0,
         seconds: float = math.inf,
         path: str | None = None,
         task_id: str | StartedTask[Any] | None = None,
@@ -100,6 +106,7 @@ class FaultPlan:
             fault: What happens to them.
             times: To how many of them; `math.inf` for all. By default one, or all of those within `seconds`.
             skip: How many of them pass first, not counting those that meet an earlier fault.
+            share: Which share of the others meet it, evenly spread.
             seconds: For how long from now.
             path: A part of the raw paths it is for; None for any.
             task_id: The id of the task whose polls it is for, or what its start returned; None for any
@@ -107,7 +114,7 @@ class FaultPlan:
 
         Raises:
             TypeError: `fault` is not a Fault, or another argument is not of its type.
-            ValueError: A number is negative.
+            ValueError: A number is out of range.
         """
         check_kind("fault", fault, Fault, "a Fault such as Fault.status(503)")
         check_pause("seconds", seconds)
@@ -121,7 +128,7 @@ class FaultPlan:
             task_id = id_of(task_id)
         if times:
             end = self._time.now() + seconds
-            self._planned.append(_PlannedFault(fault, times, end, skip, path, task_id))
+            self._planned.append(_PlannedFault(fault, times, end, skip, Share(share), path, task_id))
 
     def heal(self) -> None:
         """Call off the faults; `assert_all_struck` no longer demands that they strike."""

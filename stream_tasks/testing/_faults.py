@@ -15,7 +15,7 @@ __all__ = ["Fault"]
 
 Body: TypeAlias = Mapping[str, Any] | str | bytes
 
-_STATUSES: Final = (200, 599)  # clients take one below for the announcement of another
+_STATUSES: Final = (200, 599)  # clients take a lower one for the announcement of another
 _REDIRECTS: Final = (300, 399)
 
 
@@ -57,7 +57,7 @@ class Fault:
             unrecoverable: Whether the envelope tells the client not to try again.
 
         Raises:
-            TypeError: An argument is not of its type, or `body` nothing that JSON can hold.
+            TypeError: An argument is not of its type, or JSON cannot hold `body`.
             ValueError: `code` is not from 200 to 599, or a header has more than one line.
         """
         _check_status(code)
@@ -75,7 +75,7 @@ class Fault:
             code: Its HTTP status.
 
         Raises:
-            TypeError: `code` is no whole number.
+            TypeError: `code` is not a whole number.
             ValueError: It is not from 200 to 599.
         """
         _check_status(code)
@@ -124,7 +124,7 @@ class Fault:
 
     @classmethod
     def malformed(cls) -> "Fault":
-        """The answer is a 200 that calls itself JSON and is none."""
+        """The answer is a 200 whose content type is JSON, and whose body is not."""
         return cls("malformed", answer=Answer(200, b'{"task_id": "half a'), metered=True)
 
     @classmethod
@@ -135,14 +135,14 @@ class Fault:
             headers: What takes the place of its own of the same name; as pairs they may repeat one.
 
         Raises:
-            TypeError: They are no headers.
+            TypeError: They are not headers.
             ValueError: One has more than one line.
         """
         return cls("headers", overrides=header_pairs(headers))
 
     @classmethod
     def reset(cls) -> "Fault":
-        """The connection is reset before anything is done or said.
+        """The connection is reset before the server does or says anything.
 
         aiohttp sends a GET once again, at once and unasked, if the connection that breaks was kept from an
         earlier request. So one reset of a poll may pass unseen, save for the log; let it strike twice, or
@@ -163,7 +163,7 @@ class Fault:
             seconds: How late.
 
         Raises:
-            TypeError: `seconds` is no number.
+            TypeError: `seconds` is not a number.
             ValueError: It is negative or NaN.
         """
         check_pause("seconds", seconds)
@@ -171,13 +171,13 @@ class Fault:
 
     @classmethod
     def hang(cls, seconds: float = math.inf) -> "Fault":
-        """The request is accepted and nothing is said; then the true answer comes.
+        """The server accepts the request and says nothing; then the true answer comes.
 
         Args:
             seconds: For how long; `math.inf` for ever.
 
         Raises:
-            TypeError: `seconds` is no number.
+            TypeError: `seconds` is not a number.
             ValueError: It is negative or NaN.
         """
         check_pause("seconds", seconds)

@@ -79,7 +79,7 @@ class Listener:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError(
-                "no asyncio event loop is running here; use a plain `with FakeStream()`, under trio, too"
+                "no asyncio event loop is running here; use a plain `with FakeStream()`, also under trio"
             ) from None
         stopping = loop.create_future()
         connections = web.Server(partial(self._respond, stopping), access_log=None, handler_cancellation=True)

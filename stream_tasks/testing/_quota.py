@@ -138,7 +138,7 @@ class Quota:
         if rule is None:
             return {}
         self._window.add(0, self.time.now(), rule.window)
-        # Rounded up: who waits until then is never too early.
+        # Rounded up, so that a client that waits until then is never too early.
         reset = math.ceil(self.time.epoch + self._window.end)
         return {"limit": rule.limit, "remaining": max(0, rule.limit - self._window.used), "reset": reset}
 
@@ -168,7 +168,7 @@ class Quotas:
             rule: The rule, a number of calls a minute, or None for no limit.
 
         Raises:
-            TypeError: `rule` is nothing of that.
+            TypeError: `rule` is not one of these.
             ValueError: The endpoint is not known, or the number is negative.
         """
         _check_endpoint(endpoint)
@@ -205,7 +205,7 @@ def as_rule(name: str, rule: RateLimitRule | int | None) -> RateLimitRule | None
     """Return a rule that may be given as a number of calls a minute.
 
     Raises:
-        TypeError: It is neither, nor None.
+        TypeError: It is neither of these, nor None.
         ValueError: The number is negative.
     """
     if rule is None or isinstance(rule, RateLimitRule):

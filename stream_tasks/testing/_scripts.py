@@ -44,7 +44,7 @@ class TaskFailure:
         version: The version of the server; left out of the wire when None.
 
     Raises:
-        TypeError: One is no text.
+        TypeError: One is not a text.
     """
 
     type: str = field(validator=text)
