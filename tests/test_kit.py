@@ -574,8 +574,16 @@ MISTAKES: list[tuple[str, Callable[[FakeStream], object], str]] = [
         "each of items must be a text",
     ),
     ("a file of text", lambda server: server.add_file("x", cast("bytes", "text")), "content must be bytes"),
-    ("a share of none", lambda s: s.inject(Fault.reset(), share=0), "share must be a finite number, greater than 0"),
-    ("more than all", lambda s: s.script_operation("export_users", share=1.5), "share must be a finite number"),
+    (
+        "a share of none",
+        lambda s: s.inject(Fault.reset(), share=0),
+        "share must be a finite number, greater than 0",
+    ),
+    (
+        "more than all",
+        lambda s: s.script_operation("export_users", share=1.5),
+        "share must be a finite number",
+    ),
     ("a yes for a share", lambda s: s.inject(Fault.reset(), share=True), "share must be a number, not True"),
     ("a word as state", lambda s: s.add_import_v2(final=cast("int", "done")), "final must be a whole number"),
     (

@@ -8,6 +8,7 @@ from attrs import define, evolve
 
 from stream_tasks.testing._checks import check_count, check_each_text, check_kind, check_times
 from stream_tasks.testing._operations import check_operation
+from stream_tasks.testing._scripts import TaskScript
 from stream_tasks.testing._shares import Share
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from types import EllipsisType
 
     from stream_tasks.testing._operations import Operation, Start
-    from stream_tasks.testing._scripts import Result, Status, TaskFailure, TaskScript
+    from stream_tasks.testing._scripts import Result, Status, TaskFailure
 
 __all__ = ["OperationPlans"]
 
