@@ -919,6 +919,10 @@ def test_imports_move_with_time(
     assert [each["next_state"] for each in shown["history"]] == ["analyzing", "waiting", "odd"]
     changes = [each["created_at"] - shown["created_at"] for each in shown["history"]]
     assert changes == pytest.approx([10e9, 20e9, 30e9], abs=999)
+    idle = fake_stream.add_import(statuses=["uploaded", "uploaded", "analyzing"], after=30)
+    virtual_clock.advance(40)
+    shown = look(stream_client, f"/imports/{idle}")["import_task"]
+    assert [each["next_state"] for each in shown["history"]] == ["analyzing", "completed"]
     fake_stream.assert_all_waited()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_count",
-    "check_each_text",
     "check_flag",
     "check_json",
     "check_kind",
@@ -66,20 +64,6 @@ def check_times(times: float) -> None:
         raise TypeError(f"times must be a whole number, 0 or more, or math.inf, not {times!r}")
     if times < 0:
         raise ValueError(f"times must be 0 or more, not {times!r}")
-
-
-def check_each_text(name: str, values: object) -> tuple[str, ...]:
-    """Return texts as a tuple.
-
-    Raises:
-        TypeError: It is not an iterable of texts, or it is a single text.
-    """
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be an iterable of texts, not {values!r}")
-    texts = tuple(values)
-    for each in texts:
-        check_kind(f"each of {name}", each, str, "a text")
-    return texts
 
 
 def check_pause(name: str, seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
 
-from stream_tasks.testing._checks import check_count, check_each_text, check_kind, check_times
+from stream_tasks.testing._checks import check_count, check_kind, check_times
 from stream_tasks.testing._operations import check_operation
 from stream_tasks.testing._scripts import TaskScript
 from stream_tasks.testing._shares import Share
@@ -113,7 +113,8 @@ class OperationPlans:
         Raises:
             TypeError: One is not a text.
         """
-        check_each_text("items", items)
+        for item in items:
+            check_kind("each of items", item, str, "a text")
         check_kind("error", error, str, "a text")
         self.failing.update(dict.fromkeys(items, error))
 
