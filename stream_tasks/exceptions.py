@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from stream_tasks.models import TaskError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
@@ -95,12 +93,12 @@ class StreamException(Exception):
         """What kind of error it is, in one word."""
         return "undecodable"
 
-    def _as_task_error(self) -> TaskError:
-        """Return it as `TaskOutcome.to_dict` tells it."""
+    def _task_error_fields(self) -> tuple[str, str, str | None, str | None]:
+        """Return the fields of a `TaskError`, for `TaskOutcome.to_dict`."""
         description = str(self)
         if isinstance(self.__cause__, StreamException):
             description += f"; the last failure: {self.__cause__}"
-        return TaskError(self._kind, description)
+        return self._kind, description, None, None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions pickle as class(*args), which does not fit constructors that take data.
@@ -330,8 +328,8 @@ class StreamTaskException(StreamException):
         text = f"task {one_line(task_id)} failed ({one_line(error_type)}): {description}"
         super().__init__(text.removesuffix(": "))
 
-    def _as_task_error(self) -> TaskError:
-        return TaskError(self.error_type, self.description, self.stack_trace, self.version)
+    def _task_error_fields(self) -> tuple[str, str, str | None, str | None]:
+        return self.error_type, self.description, self.stack_trace, self.version
 
     @classmethod
     def from_task(cls, task_id: str, task: Task) -> StreamTaskException:

@@ -416,8 +416,8 @@ class TaskOutcome(Generic[T_co]):
 
 
 def _told(error: Exception) -> TaskError:
-    told = getattr(error, "_as_task_error", None)
-    return TaskError(type(error).__name__, str(error)) if told is None else cast("TaskError", told())
+    fields = getattr(error, "_task_error_fields", None)
+    return TaskError(type(error).__name__, str(error)) if fields is None else TaskError(*fields())
 
 
 @frozen

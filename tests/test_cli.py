@@ -434,6 +434,26 @@ class TestCommands:
         assert max(map(len, ended.out.splitlines())) <= 80
         assert f"stream-tasks {command or 'demo'}" in ended.out.partition("Example")[2]
 
+    def test_help_without_docstrings(self) -> None:
+        """`python -OO`, which drops docstrings, drops nothing of the help."""
+        program = """
+            import click, sys
+            from stream_tasks.cli.app import commands
+            for name in commands.commands:
+                with click.Context(commands, info_name="stream-tasks") as parent:
+                    command = commands.commands[name].load()
+                    print(command.get_help(click.Context(command, parent, name)))
+            print(sys.flags.optimize)
+            """
+        shown = [
+            subprocess.run(
+                [sys.executable, *flags, "-c", dedent(program)], capture_output=True, text=True, check=True
+            ).stdout
+            for flags in ([], ["-OO"])
+        ]
+        assert shown[1] == shown[0].removesuffix("0\n") + "2\n"
+        assert "Delete their files too." in shown[1]
+
     def test_version(self) -> None:
         """`python -m stream_tasks --version` names the version."""
         asked = [sys.executable, "-m", "stream_tasks", "--version"]
@@ -557,6 +577,13 @@ class Terminal(io.StringIO):
 
 
 class TestOutput:
+    def test_numbers_that_json_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are null on a terminal, too."""
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal("utf-8"))
+        console.show_json({"a": [float("nan"), (float("inf"), 1.5)]})
+        assert json.loads(terminal.getvalue()) == {"a": [None, [None, 1.5]]}
+
     @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
     @pytest.mark.parametrize("value", ["Zoë", "\x9b31m", "\ud800", "\U000e0001", "\n\u00a0"])
     def test_json_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch, encoding: str, value: str) -> None:

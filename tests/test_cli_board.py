@@ -39,20 +39,20 @@ class TestBoard:
     def test_counts(self, clock: Clock) -> None:
         """It counts what is done, what failed, and what could not be polled."""
         wait = board(clock, 10_000)
-        assert wait.progress == "0 of 10,000 done, 0 failed, 60 s left".replace("60 s", "1:00")
+        assert wait.progress == "0 of 10,000 done, 0 failed, time-out in 1:00"
         for number in range(1234):
             wait.end(Ending(str(number), "completed"))
         wait.end(Ending("2000", "failed"))
         wait.end(Ending("2001", "error"))
         wait.end(Ending("9999", "completed"), is_new=False)
         clock.now += 59.9
-        assert wait.progress == "1,237 of 10,000 done, 1 failed, 1 could not be polled, 0 s left"
+        assert wait.progress == "1,237 of 10,000 done, 1 failed, 1 could not be polled, time-out in 0 s"
         clock.now += 10
-        assert wait.time_left == "0 s left"
+        assert wait.time_left == "time-out in 0 s"
         assert len(wait.unfinished) == 10_000 - 1236
 
     @pytest.mark.parametrize(
-        ("timeout", "text"), [(None, "5 s so far"), (0, "one poll of each"), (3725, "1:02:00 left")]
+        ("timeout", "text"), [(None, "5 s so far"), (0, "one poll of each"), (3725, "time-out in 1:02:00")]
     )
     def test_time(self, clock: Clock, timeout: float | None, text: str) -> None:
         """Without a deadline the time that has passed is shown."""

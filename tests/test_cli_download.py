@@ -427,6 +427,23 @@ async def test_an_expired_link_is_renewed(files: FileServer, fetch: Fetch, targe
     assert files.asked("Range")[2] == f"bytes={CUT}-"
 
 
+async def test_a_link_that_expires_again_and_again_is_renewed(
+    files: FileServer, fetch: Fetch, target: Path
+) -> None:
+    """As long as the download advances, or the server is in trouble in between."""
+    files.cuts.extend([len(CONTENT) // 4] * 3)
+    files.answers.extend([None, 403, None, 403, None, 403, 503, 403])
+    fresh: list[str] = []
+
+    async def renew() -> str:
+        fresh.append(files.url(f"/{len(fresh)}"))
+        return fresh[-1]
+
+    await fetch(renew=renew)
+    assert target.read_bytes() == CONTENT
+    assert len(fresh) == 4
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 410])
 async def test_a_link_that_is_refused_is_said_in_plain_words(
     status: int, files: FileServer, fetch: Fetch, target: Path
@@ -570,6 +587,66 @@ async def test_a_file_made_meanwhile_is_left_as_it_is(fetch: Fetch, target: Path
     assert target.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
+async def test_a_file_that_is_replaced_keeps_its_mode(fetch: Fetch, target: Path, mode: int) -> None:
+    """Nobody else can read what replaces a private file, not even before it is whole."""
+    target.write_text("old")
+    target.chmod(mode)
+    part = target.with_name("export.json.stream-tasks.part")
+    modes = set()
+    await fetch(overwrite=True, on_progress=lambda *_: modes.add(part.stat().st_mode & 0o777))
+    assert target.read_bytes() == CONTENT
+    assert target.stat().st_mode & 0o777 == mode
+    assert modes == {0o600}
+
+
+async def test_a_new_file_has_the_usual_mode(fetch: Fetch, target: Path) -> None:
+    """With --overwrite as without."""
+    before = os.umask(0o027)
+    try:
+        await fetch(overwrite=True)
+    finally:
+        os.umask(before)
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("has_target", [True, False], ids=["to a file", "to nothing"])
+async def test_a_link_is_kept(fetch: Fetch, target: Path, tmp_path: Path, *, has_target: bool) -> None:
+    """The file that it leads to is replaced or made, with what came beside that."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    real = folder / "real.json"
+    if has_target:
+        real.write_text("old")
+        real.chmod(0o600)
+    target.symlink_to("link.json")
+    (tmp_path / "link.json").symlink_to("elsewhere/real.json")
+    check_target(target, overwrite=True)
+    await fetch(overwrite=True)
+    assert target.readlink() == Path("link.json")
+    assert real.read_bytes() == CONTENT
+    assert not real.is_symlink()
+    assert sorted(names(real)) == ["real.json"]
+    if has_target:
+        assert real.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_owner_is_kept(fetch: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system allows it: others cannot give files away."""
+    target.write_text("old")
+    owner = (target.stat().st_uid, target.stat().st_gid)
+    given: list[tuple[int, int]] = []
+
+    def chown(_: Path, user: int, group: int) -> None:
+        given.append((user, group))
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    await fetch(overwrite=True)
+    assert given == [owner]
+    assert target.read_bytes() == CONTENT
+
+
 async def test_what_a_killed_download_left_is_replaced(fetch: Fetch, target: Path, tmp_path: Path) -> None:
     """Not even a link that was put there is followed."""
     victim = tmp_path / "victim"
@@ -669,6 +746,20 @@ def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_p
     with pytest.raises(click.BadParameter, match=f"{wrong}$") as info:
         check_target(tmp_path / path, overwrite=False)
     assert info.value.param_hint == "'--output'"
+
+
+def test_a_link_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
+    """One to a directory, to a place that is not there, and one to itself."""
+    (tmp_path / "directory").symlink_to(".")
+    (tmp_path / "nowhere").symlink_to("no/where")
+    (tmp_path / "itself").symlink_to("itself")
+    for name, wrong in (
+        ("directory", "is a directory"),
+        ("nowhere", "cannot be written: No such file or directory"),
+        ("itself", "cannot be written: Too many levels of symbolic links"),
+    ):
+        with pytest.raises(click.BadParameter, match=wrong):
+            check_target(tmp_path / name, overwrite=True)
 
 
 def test_an_odd_name_is_escaped(tmp_path: Path) -> None:

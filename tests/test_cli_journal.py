@@ -148,6 +148,28 @@ class TestCommand:
         process.send_signal(signal.SIGINT)
         assert end(process).code == 130
 
+    @pytest.mark.parametrize(
+        ("number", "why"),
+        [
+            pytest.param(errno.ENOLCK, "it cannot be locked (No locks available); use a file", id="no lockd"),
+            pytest.param(errno.EOPNOTSUPP, "it cannot be locked (Operation not supported)", id="no locks"),
+            pytest.param(errno.EAGAIN, "another process is writing to it", id="locked"),
+        ],
+    )
+    def test_lock(
+        self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch, number: int, why: str
+    ) -> None:
+        """A file system without locks is told from a file that is locked; nothing is polled either way."""
+
+        def fail(_: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(journals, "_lock", fail)
+        ended = run("a")
+        assert (ended.code, ended.out) == (2, "")
+        assert why in ended.err
+        assert not server.requests
+
     def test_somebody_elses_file(self, run: Run, server: FakeStream, path: Path) -> None:
         """A file that is no journal is left as it is."""
         path.write_text("4c9bb4f0\n")
@@ -375,3 +397,10 @@ class TestJournal:
     def test_newer_version(self) -> None:
         """Keys that another version wrote are passed over."""
         assert Ending.from_json(b'{"task_id": "a", "status": "failed", "new": 1}') == Ending("a", "failed")
+
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+    def test_numbers_that_json_lacks(self, number: str) -> None:
+        """Python's JSON knows numbers that JSON does not: they become null."""
+        line = f'{{"task_id": "a", "status": "completed", "result": {{"a": [1, {number}], "b": 0.5}}}}'
+        written = Ending.from_json(line.encode()).to_json()
+        assert json.loads(written, parse_constant=pytest.fail)["result"] == {"a": [1, None], "b": 0.5}

@@ -36,7 +36,7 @@ from stream_tasks import AsyncStream, _batches, _operations
 from stream_tasks._backoff import Backoff
 from stream_tasks.cli.app import commands
 from stream_tasks.cli.commands import LazyCommand
-from stream_tasks.cli.files import download
+from stream_tasks.cli.files import download, saving
 from stream_tasks.cli.operations import options_of
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
@@ -320,6 +320,252 @@ def test_no_ids_are_nothing_to_do(run: Run, server: FakeStream, tmp_path: Path) 
     ended = run("delete-users", "--from", listed(tmp_path / "users.txt", []), "--yes")
     assert ended == (0, "", "No ids: there is nothing to start.\n")
     assert not server.requests
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param("name,user_id\nJane,u-1\n\nJoe,u-2\nJane,u-1\n", id="commas"),
+        pytest.param('name;user_id\r\n"Doe; Jane";u-1\r\nJoe; u-2 \r\n', id="semicolons"),
+        pytest.param("user_id\tname\nu-1\tJane, the first\nu-2\t\n", id="tabs"),
+        pytest.param("\ufeffuser_id\nu-1\nu-2", id="one column, and a byte order mark"),
+        pytest.param('name,"user_id"\n"Jane\n""the first""",u-1\nJoe,u-2\n', id="quotes and line breaks"),
+    ],
+)
+@pytest.mark.parametrize("is_file", [True, False], ids=["a file", "stdin"])
+def test_ids_come_from_a_table(
+    table: str,
+    run: Run,
+    server: FakeStream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_file: bool,
+) -> None:
+    """The column that is named has them; whatever separates the columns, and whatever the others hold."""
+    path = tmp_path / "users.csv"
+    path.write_text(table, newline="")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    source = str(path) if is_file else "-"
+    assert run("delete-users", "--from", source, "--column", "user_id", "--yes").code == 0
+    assert starts(server) == [{"user_ids": ["u-1", "u-2"]}]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param(
+            "id,name\nu-1,Jane\n",
+            "line 1: there must be one column 'user_id', but there are id, name",
+            id="no such column",
+        ),
+        pytest.param(
+            "user_id,user_id\nu-1,u-2\n", "line 1: there must be one column 'user_id'", id="two such columns"
+        ),
+        pytest.param("", "line 1: there must be one column 'user_id', but there are ", id="nothing"),
+        pytest.param(
+            "user_id,name\nu-1,Jane\nu-2,Joe,him\n",
+            "line 3: the row has 3 cells, but there are 2 columns",
+            id="a stray comma",
+        ),
+        pytest.param(
+            "name,user_id\nJane,u-1\nJoe\n",
+            "line 3: the row has 1 cells, but there are 2 columns",
+            id="half a row",
+        ),
+        pytest.param("name,user_id\nJane,\n", "line 2: user_id is empty", id="no id"),
+        pytest.param('user_id\n"u-1\nu-2\n', "line 3: unexpected end of data", id="a quote without its end"),
+        pytest.param(b"user_id\nu-1\n\xff\n", "line 3: is not UTF-8", id="another encoding"),
+        pytest.param(b"user_id\nu-1\nu\xed\xb0\x80\n", "line 3: is not UTF-8", id="no text"),
+    ],
+)
+def test_a_table_that_does_not_fit(
+    table: str | bytes, message: str, run: Run, server: FakeStream, tmp_path: Path
+) -> None:
+    """It is wrong usage that names the line, and nothing is started."""
+    path = tmp_path / "users.csv"
+    path.write_bytes(table.encode() if isinstance(table, str) else table)
+    ended = run("delete-users", "--from", str(path), "--column", "user_id", "--yes")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Error: {path}, {message}" in ended.err
+    assert not server.requests
+
+
+def test_a_table_is_not_taken_for_ids(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """A line with a comma, or an argument with one, is no id."""
+    path = tmp_path / "users.csv"
+    path.write_text("u-0\nu-1,Jane\n")
+    why = "an id has no comma, but 'u-1,Jane' has; --column NAME reads a table"
+    for command in ("delete-users", "wait"):
+        ended = run(command, "--from", str(path))
+        assert ended.code == 2
+        assert f"Error: {path}, line 2: {why}" in ended.err
+    ended = run("delete-users", "u-1,Jane", "--yes")
+    assert ended.code == 2
+    assert f"'ID': {why}" in ended.err
+    assert not server.requests
+
+
+def test_a_column_without_a_table(run: Run) -> None:
+    """It is wrong usage where ids are arguments."""
+    ended = run("delete-users", "jane", "--column", "user_id", "--yes")
+    assert ended.code == 2
+    assert "--column needs a table" in ended.err
+
+
+def test_waiting_for_a_table(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """Tasks are read from tables, too."""
+    for task_id in ("a", "b"):
+        server.add_task(task_id, statuses=())
+    path = tmp_path / "tasks.csv"
+    path.write_text("started,task\n2026-01-01,a\n2026-01-02,b\n")
+    assert {line["task_id"] for line in lines(run("wait", "--from", str(path), "--column", "task").out)} == {
+        "a",
+        "b",
+    }
+
+
+# A dry run
+
+
+def test_a_dry_run_starts_nothing(run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prints a line for each task that would be started, asks nothing, and needs no credentials."""
+    monkeypatch.delenv("STREAM_API_KEY")
+    monkeypatch.delenv("STREAM_API_SECRET")
+    ended = run("delete-users", *users(130), "--user", "soft", "--dry-run")
+    assert ended.code == 0
+    assert lines(ended.out) == [
+        {"operation": "delete_users", "items": users(130)[:100], "options": {"user": "soft"}},
+        {"operation": "delete_users", "items": users(130)[100:], "options": {"user": "soft"}},
+    ]
+    assert ended.err == "Nothing was started. Without --dry-run, 2 tasks would be, for 130 users.\n"
+    assert not server.requests
+
+
+def test_a_dry_run_checks_all(run: Run) -> None:
+    """What the operation would refuse is wrong usage here, too."""
+    ended = run("delete-users", "jane", "--user", "hard", "--dry-run")
+    assert (ended.code, ended.out) == (2, "")
+    assert "user hard needs messages hard" in ended.err
+
+
+def test_a_dry_run_of_an_export(run: Run) -> None:
+    """What goes into each item is in each item."""
+    ended = run("export-channels", "a:b", "--messages-since", "2026-01-31", "--dry-run", "--quiet")
+    moment = "2026-01-31T00:00:00+00:00"
+    items = [{"cid": "a:b", "messages_since": moment}]
+    assert (ended.code, ended.err) == (0, "")
+    assert lines(ended.out) == [{"operation": "export_channels", "items": items, "options": {}}]
+
+
+def test_a_dry_run_on_a_terminal(server: FakeStream) -> None:
+    """People get a line for each task, which they can read."""
+    ended = on_terminal("delete-users", *users(101), "--dry-run")
+    assert plain(ended.out).splitlines() == [
+        "delete_users: 100 users, u-0 to u-99",
+        "delete_users: 1 user, u-100",
+        "Nothing was started. Without --dry-run, 2 tasks would be, for 101 users.",
+    ]
+    assert not server.requests
+
+
+def test_a_secret_in_the_place_of_the_key_is_not_shown(
+    server: FakeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client refuses it before anybody is asked about an app of that name."""
+    monkeypatch.setenv("STREAM_API_KEY", SECRET)
+    monkeypatch.setenv("STREAM_API_SECRET", server.api_key)
+    ended = on_terminal("delete-users", "jane")  # which checks that the secret is not shown
+    assert ended.code == 2
+    assert not server.requests
+
+
+# The log
+
+
+RECORD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) {1,3}(.+)")
+
+
+def test_stderr_as_text_records(run: Run, server: FakeStream) -> None:
+    """Each line has its time and level."""
+    server.fail_items("u-1", error="not found")
+    ended = run("delete-users", "u-0", "u-1", "--yes", "--log-format", "text")
+    assert ended.code == 1
+    found = [RECORD.fullmatch(line) for line in ended.err.splitlines()]
+    assert all(found)
+    told = [(match[1], match[2]) for match in found if match is not None]
+    assert told[0][0] == "INFO"
+    assert re.fullmatch(r"Started \S+ for 2 users\.", told[0][1])
+    assert told[-2:] == [("ERROR", "1 of 2 users failed:"), ("ERROR", "  u-1: not found")]
+
+
+def test_stderr_as_json_records(run: Run, server: FakeStream) -> None:
+    """Each line is an object with time, level and message, and with what the library knows."""
+    server.clear()
+    server.script_operation("export_users", statuses=[], error=TaskFailure("disk_full", "no room"))
+    ended = run("export-users", "jane", "--log-format", "json")
+    assert ended.code == 1
+    records = lines(ended.err)
+    for record in records:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}Z", record["time"])
+    (outcome,) = lines(ended.out)
+    first, *_, last = records
+    assert (first["level"], first["items"], first["task_id"]) == ("info", ["jane"], outcome["task_id"])
+    assert last["level"] == "error"
+    assert last["message"].endswith("failed (disk_full): no room")
+    finished = [record for record in records if record.get("event") == "wait_finished"]
+    assert [record["task_id"] for record in finished] == [outcome["task_id"]]
+
+
+@pytest.mark.parametrize(
+    ("level", "levels"),
+    [
+        pytest.param("error", {"ERROR"}, id="errors"),
+        pytest.param("warning", {"ERROR", "WARNING"}, id="warnings"),
+        pytest.param("debug", {"ERROR", "WARNING", "INFO", "DEBUG"}, id="all"),
+    ],
+)
+def test_the_level_of_the_log(level: str, levels: set[str], run: Run, server: FakeStream) -> None:
+    """Less important lines are left out."""
+    server.clear()
+    server.script_operation("export_users", statuses=[], error=TaskFailure("disk_full", "no room"))
+    server.inject(Fault.status(503), path="/tasks/")
+    ended = run("export-users", "jane", "--log-format", "text", "--log-level", level)
+    found = [RECORD.fullmatch(line) for line in ended.err.splitlines()]
+    assert {match[1] for match in found if match is not None} == levels
+
+
+def test_the_level_for_people(run: Run) -> None:
+    """Without a format, people may ask for more than warnings, and get no times."""
+    ended = run("export-users", "jane", "--log-level", "debug")
+    assert ended.code == 0
+    assert "Debug: GET /api/v2/tasks/" in ended.err
+    assert not RECORD.search(ended.err)
+
+
+def test_a_log_on_a_terminal(server: FakeStream) -> None:
+    """Nothing is drawn between records."""
+    server.add_task("a", statuses=())
+    ended = on_terminal("wait", "a", "--log-format", "text", stdout=-1)
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+
+
+def test_a_log_of_a_download(run: Run, server: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """Trouble and success are records."""
+    server.clear()
+    server.script_operation("export_users", statuses=[], result={"url": files.url()})
+    files.answers.append(503)
+    path = tmp_path / "users.json"
+    records = lines(run("export-users", "jane", "--output", str(path), "--log-format", "json").err)
+    assert {
+        "level": "warning",
+        "message": "127.0.0.1 answered HTTP 503 Service Unavailable; trying again",
+    }.items() <= (records[-2].items())
+    assert (records[-1]["path"], records[-1]["bytes"]) == (str(path), len(files.content))
 
 
 # Asking
@@ -819,6 +1065,49 @@ def test_a_link_that_cannot_be_renewed(
     assert ended.code == 4
     assert re.search(r"Error: HTTP 401.*\nThe export is still there: ", ended.err)
     assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
+
+
+def test_a_link_is_renewed_in_spite_of_trouble(
+    run: Run, exports: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """The renewal bears bad moments, as a wait does."""
+    path = tmp_path / "users.json"
+    files.answers.append(403)
+    exports.inject(Fault.delay(0), path="/tasks/")
+    exports.inject(Fault.status(503), path="/tasks/")
+    exports.inject(Fault.reset(), path="/tasks/")
+    exports.inject(Fault.html(502), path="/tasks/")
+    ended = run("export-users", "jane", "--output", str(path))
+    assert ended.code == 0
+    assert path.read_bytes() == files.content
+
+
+def test_a_link_that_is_not_renewed_in_time(
+    run: Run, exports: FakeStream, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not bear them for ever."""
+    monkeypatch.setattr(saving, "RENEWAL_TIMEOUT", 0.3)
+    files.answers.append(403)
+    exports.inject(Fault.delay(0), path="/tasks/")
+    exports.inject(Fault.reset(), path="/tasks/", times=10_000)
+    ended = run("export-users", "jane", "--output", str(tmp_path / "users.json"))
+    assert ended.code == 4
+    assert re.search(
+        r"Error: task \S+ did not finish within 0\.3 s.*\nThe export is still there: ", ended.err
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(run: Run, exports: FakeStream, tmp_path: Path) -> None:
+    """And a link stays a link."""
+    path, link = tmp_path / "users.json", tmp_path / "link.json"
+    path.write_text("old")
+    path.chmod(0o600)
+    link.symlink_to("users.json")
+    assert run("export-users", "jane", "--output", str(link), "--overwrite").code == 0
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() != "old"
 
 
 def test_a_download_that_is_cut(run: Run, exports: FakeStream, files: FileServer, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 from commandline import (
@@ -29,14 +30,15 @@ from commandline import (
     serve,
     set_environment,
     start,
+    start_python,
     until,
 )
 
-from stream_tasks import AsyncStream, StartedTask, TaskOutcome, TaskResult
+from stream_tasks import AsyncStream, StartedTask, Task, TaskOutcome, TaskResult
 from stream_tasks.cli import signals
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui import screen
-from stream_tasks.cli.ui.warnings import warnings_on_stderr
+from stream_tasks.cli.ui.library_log import library_log
 from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 
@@ -270,6 +272,27 @@ class TestLines:
             "To go on, run the same command again, without --fail-fast.\n" in ended.err
         )
 
+    def test_numbers_that_json_lacks(self, capsys: pytest.CaptureFixture[str], server: FakeStream) -> None:
+        """NaN and Infinity, which Python's JSON lets pass, are null: each line is valid JSON."""
+        moment = b'"2026-01-01T00:00:00Z"'
+        task = b'{"task_id": "a", "status": "completed", "created_at": %b, "updated_at": %b, "result": %b}'
+        result = b'{"x": [NaN, -Infinity, 1e999, 0.5]}'
+        server.inject(Fault.body(task % (moment, moment, result)), times=2, task_id="a")
+        for command in ("wait", "get"):
+            shown = run_here(capsys, command, "a").out
+            assert json.loads(shown, parse_constant=pytest.fail)["result"] == {"x": [None, None, None, 0.5]}
+
+    def test_no_descriptors(self, server: FakeStream) -> None:
+        """Out of file descriptors it goes on with those that it has, and all outcomes come."""
+        resource = pytest.importorskip("resource", reason="there is no such limit")
+        ids = [str(number) for number in range(150)]
+        add(server, *ids)
+        limited = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (40, 40))
+        process = start_python("wait", "-", "--timeout", "none", stdin=-1, preexec_fn=limited)
+        ended = end(process, "\n".join(ids))
+        assert ended.code == 0
+        assert {line["task_id"] for line in lines(ended.out)} == set(ids)
+
     def test_warnings(self, run: Run, server: FakeStream) -> None:
         """The library's warnings are lines on stderr, but not with --quiet."""
         add(server, "done")
@@ -287,14 +310,14 @@ class TestLines:
     ) -> None:
         """Trouble that comes and goes is one line for a while, and stderr that is gone breaks nothing."""
         logger = logging.getLogger("stream_tasks")
-        with warnings_on_stderr():
+        with library_log():
             for number in range(3):
                 logger.warning("trouble %d", number, extra={"stream_event": "retrying"})
             logger.warning("other \x07")
         assert capsys.readouterr().err == "Warning: trouble 0\nWarning: other \\u0007\n"
         assert logger.propagate
         monkeypatch.setattr(sys, "stderr", None)
-        with warnings_on_stderr():
+        with library_log():
             logger.warning("unheard")
 
     def test_login_page(self, run: Run, server: FakeStream) -> None:
@@ -557,7 +580,7 @@ class TestTerminal:
         """One task's status and the time that is left are shown, and then its result, indented."""
         add(server, "slow", never=True)
         terminal = Terminal("wait", "slow", "--poll-interval", "0.1")
-        until(lambda: re.fullmatch(r"\d+ s left\n\nslow +running +\d+\.\d s", terminal.shown))
+        until(lambda: re.fullmatch(r"time-out in \d+ s\n\nslow +running +\d+\.\d s", terminal.shown))
         server.finish("slow", result={"name": "Zoë"})
         ended = terminal.end()
         assert ended.code == 0
@@ -579,7 +602,7 @@ class TestTerminal:
         until(lambda: "2 of 3 done" in terminal.shown)
         bar, progress, _, headings, *rows = terminal.shown.splitlines()
         assert len(bar) == 80
-        assert re.fullmatch(r"2 of 3 done, 1 failed, \d a second, [01] s left", progress)
+        assert re.fullmatch(r"2 of 3 done, 1 failed, \d a second, time-out in [01] s", progress)
         assert headings.split() == ["task", "status", "after"]
         assert [row.split()[:2] for row in rows] == [
             ["endless", "running"],
@@ -866,6 +889,22 @@ class TestWaitAndShow:
         told = capsys.readouterr().err
         assert "\nNot finished: 1 of 2 tasks.\n" in told
         assert told.endswith("\na, b\n")
+
+    async def test_an_error_of_our_own(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Whatever ends the wait, what is known is printed."""
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        known: TaskOutcome[Any] = TaskOutcome("a", Task("a", "completed", moment, moment, {"n": 1}), 1, 0.1)
+
+        class Broken:
+            obstacle = None
+
+            async def as_completed(self, *_: object, **__: object) -> AsyncIterator[TaskOutcome[Any]]:
+                yield known
+                raise RuntimeError("odd")
+
+        with pytest.raises(RuntimeError, match="odd"):
+            await wait_and_show(cast("AsyncStream", Broken()), ["a", "b"], WaitOptions(), Stop())
+        assert lines(capsys.readouterr().out)[0]["result"] == {"n": 1}
 
     async def test_time_runs_out(self, capsys: pytest.CaptureFixture[str]) -> None:
         """Without a hint to give, none is given."""

@@ -14,7 +14,8 @@ from stream_tasks.cli import codes
 from stream_tasks.cli.commands import COMMANDS, LazyCommand
 from stream_tasks.cli.ui.help import epilog
 from stream_tasks.cli.ui.hints import name, suggest_doctor
-from stream_tasks.cli.ui.output import describe, prepare, show_error
+from stream_tasks.cli.ui.log import ERROR, default_style, say, say_error
+from stream_tasks.cli.ui.output import describe, prepare
 from stream_tasks.exceptions import StreamException
 
 __all__ = ["commands", "main"]
@@ -30,7 +31,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Parse the arguments and run the command."""
         try:
-            with _exit_codes():
+            with default_style(), _exit_codes():
                 return super().main(*args, **kwargs)
         finally:
             _discard_unwritable()
@@ -48,7 +49,7 @@ class Commands(click.Group):
             except StreamException as error:
                 from stream_tasks.cli.endings import concerns_all, exit_code_of
 
-                show_error(error)
+                say_error(str(error))
                 if concerns_all(error):
                     suggest_doctor()
                 ctx.exit(exit_code_of(error))
@@ -62,13 +63,13 @@ def _exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         _ignore_signals()
         with suppress(OSError):
-            click.echo("\nInterrupted.", err=True)
+            say("\nInterrupted.", ERROR)
         sys.exit(codes.SIGINT)
     except BrokenPipeError:
         sys.exit(codes.SIGPIPE)
     except OSError as error:
         with suppress(OSError):
-            click.echo(describe(error), err=True)
+            say_error(describe(error))
         sys.exit(codes.USAGE)
 
 

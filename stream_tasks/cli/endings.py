@@ -2,11 +2,10 @@
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from stream_tasks.cli import codes
 from stream_tasks.cli.ui.output import printable, to_json
@@ -62,7 +61,7 @@ class Ending:
     polls: int = 0
     elapsed: float = 0.0
     operation: str | None = None
-    items: Sequence[str] = ()
+    items: list[str] = field(factory=list)
 
     @classmethod
     def of(cls, outcome: TaskOutcome[Any]) -> Self:

@@ -13,14 +13,16 @@ from stream_tasks.cli.files.ids import read_ids
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.options import (
     FILE,
+    begin_log,
     client_options,
     connection_options,
-    from_option,
     output_options,
     pace_options,
+    source_options,
 )
 from stream_tasks.cli.ui.help import epilog
-from stream_tasks.cli.ui.output import is_terminal, printable
+from stream_tasks.cli.ui.log import say
+from stream_tasks.cli.ui.output import is_terminal, printable, to_json
 
 __all__ = ["OperationCommand"]
 
@@ -69,10 +71,13 @@ class OperationCommand(click.Command):
             callback=click.pass_context(self._run),
             params=[
                 click.Argument(["ids"], nargs=-1, metavar="[ID]..."),
-                from_option(),
+                *source_options(),
                 *self.own_options,
                 *item_options,
                 *_confirmation_options(asks=verb is not None),
+                click.Option(
+                    ["--dry-run"], is_flag=True, help="Print what would be started, and start nothing."
+                ),
                 *_export_options(exports=exports),
                 click.Option(
                     ["--wait/--no-wait"],
@@ -98,18 +103,27 @@ class OperationCommand(click.Command):
         )
 
     def _run(
-        self, ctx: click.Context, /, *, ids: Sequence[str], sources: Sequence[str], **given: Any
+        self,
+        ctx: click.Context,
+        /,
+        *,
+        ids: Sequence[str],
+        sources: Sequence[str],
+        column: str | None,
+        dry_run: bool,
+        **given: Any,
     ) -> None:
+        begin_log(given)
         api_key = given["api_key"] or os.environ.get("STREAM_API_KEY")
-        connection = client_options(given)
+        connection = {} if dry_run else client_options(given)
         if given.get("overwrite") and given["output"] is None:
             raise click.UsageError("--overwrite needs --output")
         if given.get("output") is not None and not given["wait"]:
             raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
-        is_channel = self.noun == "channels"
-        found = read_ids(ids, sources, what=self.noun.removesuffix("s"), check=_cid if is_channel else _text)
+        check = _cid if self.noun == "channels" else _text
+        found = read_ids(ids, sources, what=self.noun.removesuffix("s"), check=check, column=column)
         if not found:
-            click.echo("No ids: there is nothing to start.", err=True)
+            say("No ids: there is nothing to start.")
             return
         job = self._job(found, given)
         target = None
@@ -119,12 +133,21 @@ class OperationCommand(click.Command):
             from stream_tasks.cli.files.target import Target
 
             target = Target.of(Path(given["output"]), job.batches, overwrite=given["overwrite"])
-        if self.verb is not None and not given["yes"]:
-            self._confirm(ctx, job, f"{self.verb} {job.counted(len(found))}", str(api_key))
+        what = f"{self.verb} {job.counted(len(found))}{self._typed(job)}"
+        if dry_run:
+            _show_plan(job, as_json=given["as_json"])
+            return
+        must_ask = self.verb is not None and not given["yes"]
+        if must_ask and not is_terminal(sys.stdin):
+            raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
+        from stream_tasks.cli.client import make_client
         from stream_tasks.cli.running import start_and_wait
 
+        client = make_client(connection)  # before the key is shown: it may be the secret in its place
+        if must_ask:
+            _confirm(ctx, f"This {what} of the app {api_key}.")
         shown = {name: given[name] for name in ("poll_interval", "timeout", "as_json", "quiet", "verbose")}
-        ctx.exit(start_and_wait(connection, job, target, is_waiting=given["wait"], **shown))
+        ctx.exit(start_and_wait(client, job, target, is_waiting=given["wait"], **shown))
 
     def _job(self, ids: Sequence[str], given: dict[str, Any]) -> Job:
         """Take the operation's arguments out of the options, and check them."""
@@ -142,29 +165,45 @@ class OperationCommand(click.Command):
             raise click.UsageError(str(error)) from None
         return job
 
-    def _confirm(self, ctx: click.Context, job: Job, what: str, api_key: str) -> None:
-        """Ask whether this is meant, and exit if it is not."""
+    def _typed(self, job: Job) -> str:
+        """Return the operation's options as they were typed."""
         typed = [
             option.opts[0] if job.options[name] is True else f"{option.opts[0]} {job.options[name]}"
             for option in self.own_options
             if job.options[name := str(option.name)] is not None
         ]
-        if typed:
-            what += f" ({' '.join(typed)})"
-        if not is_terminal(sys.stdin):
-            raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
-        click.echo(printable(f"This {what} of the app {api_key}."), err=True)
-        try:
-            is_meant = click.confirm("Go on?", err=True)
-        except click.Abort as abort:
-            if isinstance(abort.__context__, KeyboardInterrupt):
-                click.echo("\nInterrupted; nothing was started.", err=True)
-                ctx.exit(codes.SIGINT)
-            click.echo(err=True)  # Ctrl-D ends no line
-            is_meant = False
-        if not is_meant:
-            click.echo("Nothing was started.", err=True)
-            ctx.exit(codes.USAGE)
+        return f" ({' '.join(typed)})" if typed else ""
+
+
+def _show_plan(job: Job, *, as_json: bool) -> None:
+    """Print on stdout what would be started: a line for each task."""
+    for start in range(0, len(job.ids), job.max_items):
+        ids = job.ids[start : start + job.max_items]
+        if as_json or not is_terminal(sys.stdout):
+            given = {name: value for name, value in job.options.items() if value is not None}
+            items = [job.as_item(each) for each in ids]
+            click.echo(to_json({"operation": job.operation, "items": items, "options": given}))
+        else:
+            more = f" to {ids[-1]}" if len(ids) > 1 else ""
+            click.echo(printable(f"{job.operation}: {job.counted(len(ids))}, {ids[0]}{more}"))
+    tasks = "1 task" if job.batches == 1 else f"{job.batches:,} tasks"
+    say(f"Nothing was started. Without --dry-run, {tasks} would be, for {job.counted(len(job.ids))}.")
+
+
+def _confirm(ctx: click.Context, what: str) -> None:
+    """Ask whether this is meant, and exit if it is not."""
+    click.echo(printable(what), err=True)
+    try:
+        is_meant = click.confirm("Go on?", err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, KeyboardInterrupt):
+            click.echo("\nInterrupted; nothing was started.", err=True)
+            ctx.exit(codes.SIGINT)
+        click.echo(err=True)  # Ctrl-D ends no line
+        is_meant = False
+    if not is_meant:
+        click.echo("Nothing was started.", err=True)
+        ctx.exit(codes.USAGE)
 
 
 def _confirmation_options(*, asks: bool) -> list[click.Option]:

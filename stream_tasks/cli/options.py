@@ -9,18 +9,20 @@ import click
 
 from stream_tasks._secret import Secret
 from stream_tasks.cli.ui.hints import remember_connection
+from stream_tasks.cli.ui.log import ERROR, INFO, LEVELS, WARNING, Style, say, set_style
 
 __all__ = [
     "FILE",
+    "begin_log",
     "client_options",
     "connection_options",
-    "from_option",
     "output_options",
     "pace_options",
     "positive_seconds",
     "read_secret",
     "seconds",
     "seconds_or_none",
+    "source_options",
     "task_id",
 ]
 
@@ -85,10 +87,17 @@ def task_id(value: str) -> str:
         raise click.BadParameter(str(error)) from None
 
 
-def from_option() -> click.Option:
-    """Return the option for files of ids, ``sources``."""
+def source_options() -> list[click.Option]:
+    """Return the options for files of ids, ``sources`` and ``column``."""
     about = "A file of ids, one a line; '-' for stdin. May be given more than once."
-    return click.Option(["--from", "sources"], type=FILE, metavar="FILE", multiple=True, help=about)
+    return [
+        click.Option(["--from", "sources"], type=FILE, metavar="FILE", multiple=True, help=about),
+        click.Option(
+            ["--column"],
+            metavar="NAME",
+            help="The column of the ids, if files and stdin are tables (CSV) with a line of headings.",
+        ),
+    ]
 
 
 def pace_options(*, timeout: float, about: str) -> list[click.Option]:
@@ -119,13 +128,25 @@ def pace_options(*, timeout: float, about: str) -> list[click.Option]:
 
 
 def output_options() -> list[click.Option]:
-    """Return the options for what is printed, ``as_json``, ``quiet`` and ``verbose``."""
+    """Return the options for what is printed; `begin_log` takes those of the log."""
     about = "Print the server's stack traces of failed tasks."
+    formats, levels = click.Choice(["text", "json"]), click.Choice(list(LEVELS))
     return [
         click.Option(["--json", "as_json"], is_flag=True, help="Print JSON lines on a terminal, too."),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors on stderr."),
         click.Option(["-v", "--verbose"], is_flag=True, help=about),
+        click.Option(["--log-format"], type=formats, help="Write stderr as log records with times."),
+        click.Option(["--log-level"], type=levels, help="The lowest level of what is written to stderr."),
     ]
+
+
+def begin_log(given: dict[str, Any]) -> None:
+    """Take the options of the log out of a command's options, and set how stderr is written."""
+    form, name = given.pop("log_format"), given.pop("log_level")
+    level = ERROR if given["quiet"] else LEVELS.get(name, INFO)
+    # People are not told each start and end of a wait unless they ask for that.
+    is_chatty = name is not None or form is not None
+    set_style(Style(form, level, level if is_chatty else max(level, WARNING)))
 
 
 def connection_options() -> list[click.Option]:
@@ -166,10 +187,10 @@ def read_secret(api_secret: str | None, api_secret_file: str | None) -> Secret |
     if api_secret is None and api_secret_file is None:
         return None
     if api_secret_file is None:
-        click.echo(
+        say(
             "Warning: other users can read the value of --api-secret in the list of\n"
             "processes; set STREAM_API_SECRET instead, or give --api-secret-file.",
-            err=True,
+            WARNING,
         )
         return Secret(api_secret)
     if api_secret is not None:

@@ -1,21 +1,18 @@
 """Starts a job, waits for its tasks and saves what they export."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import click
 
 from stream_tasks._client import AsyncStream
 from stream_tasks.cli import codes, signals
-from stream_tasks.cli.client import make_client
 from stream_tasks.cli.files.saving import save
 from stream_tasks.cli.files.target import Target
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.starting import show_failed_items, show_started, start
 from stream_tasks.cli.ui.hints import go_on_with
-from stream_tasks.cli.ui.output import printable
-from stream_tasks.cli.ui.warnings import warnings_on_stderr
+from stream_tasks.cli.ui.library_log import library_log
+from stream_tasks.cli.ui.log import say
 from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 from stream_tasks.models import StartedTask, TaskOutcome
 
@@ -23,12 +20,12 @@ __all__ = ["start_and_wait"]
 
 
 def start_and_wait(
-    connection: Mapping[str, Any], job: Job, target: Target | None, *, is_waiting: bool, **shown: Any
+    client: AsyncStream, job: Job, target: Target | None, *, is_waiting: bool, **shown: Any
 ) -> int:
     """Start a job, and wait for its tasks unless that is not wanted.
 
     Args:
-        connection: The client's arguments.
+        client: The client; it is closed.
         job: What to start.
         target: Where exports are saved, if they are.
         is_waiting: Whether to wait.
@@ -37,7 +34,6 @@ def start_and_wait(
     Returns:
         The exit code.
     """
-    client = make_client(connection)
     options = WaitOptions(again=lambda ids, **_: go_on_with(ids), started_here=True, **shown)
 
     async def main(stop: Stop) -> int:
@@ -46,13 +42,13 @@ def start_and_wait(
                 return await _start(client, job, options, stop)
             return await _start_and_wait(client, job, options, target, stop)
 
-    with warnings_on_stderr(quiet=options.quiet):
+    with library_log():
         return signals.run(main)
 
 
 async def _start(client: AsyncStream, job: Job, options: WaitOptions, stop: Stop) -> int:
     def on_started(task: StartedTask[Any], ids: Sequence[str]) -> None:
-        show_started(job, task, ids, as_json=options.as_json, quiet=options.quiet)
+        show_started(job, task, ids, as_json=options.as_json)
 
     started = await start(client, job, on_started, stop)
     failed = show_failed_items(job, (task.result for task in started.tasks))
@@ -63,8 +59,9 @@ async def _start_and_wait(
     client: AsyncStream, job: Job, options: WaitOptions, target: Target | None, stop: Stop
 ) -> int:
     def on_started(task: StartedTask[Any], ids: Sequence[str]) -> None:
-        if task.task_id is not None and not options.quiet:
-            click.echo(f"Started {printable(task.task_id)} for {job.counted(len(ids))}.", err=True)
+        if task.task_id is not None:
+            facts = {"task_id": task.task_id, "operation": job.operation, "items": list(ids)}
+            say(f"Started {task.task_id} for {job.counted(len(ids))}.", facts=facts)
 
     started = await start(client, job, on_started, stop)
     if not started.tasks or started.code > codes.SIGNAL:

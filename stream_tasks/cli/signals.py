@@ -16,6 +16,7 @@ from attrs import define, field
 
 from stream_tasks.cli import codes
 from stream_tasks.cli.ui.console import PipeConsole, is_live
+from stream_tasks.cli.ui.log import ERROR, say
 
 __all__ = ["PATIENCE", "Stop", "run"]
 
@@ -129,7 +130,7 @@ def run(main: Callable[[Stop], Coroutine[Any, Any, T]]) -> T:
     try:
         return asyncio.run(cancellable())
     except asyncio.CancelledError:
-        click.echo(f"\n{stop.word}.", err=True)
+        say(f"\n{stop.word}.", ERROR)
         raise click.exceptions.Exit(stop.code) from None
     finally:
         if not stop.is_asked:  # otherwise the process is about to end, and no signal may disturb that

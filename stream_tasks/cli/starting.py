@@ -14,7 +14,8 @@ from stream_tasks.cli.endings import concerns_all
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.hints import go_on_with, suggest_doctor
-from stream_tasks.cli.ui.output import printable, show_error, to_json
+from stream_tasks.cli.ui.log import ERROR, say, say_error
+from stream_tasks.cli.ui.output import printable, to_json
 from stream_tasks.exceptions import StreamBatchException, StreamRateLimitException
 from stream_tasks.models import ItemResults, StartedTask
 
@@ -70,13 +71,13 @@ async def start(client: AsyncStream, job: Job, on_started: OnStarted, stop: Stop
             done.items += len(batch)
             await stop.write(on_started, task, batch)
     except StreamBatchException as error:
-        show_error(error)
+        say_error(str(error), {"operation": job.operation})
         if concerns_all(error.__cause__):
             suggest_doctor()
         done.code = codes.ERROR
         _name_unsent(job, done.items, len(error.batch) if error.may_have_started else 0)
     except asyncio.CancelledError:
-        click.echo(f"\n{stop.word}; tasks on the server go on.", err=True)
+        say(f"\n{stop.word}; tasks on the server go on.", ERROR)
         done.code = stop.code
         _name_unsent(job, done.items, job.max_items if is_sent else 0)
         # The ids of the other tasks are in the pipe of the reader that is stuck.
@@ -93,7 +94,7 @@ def _name_started(tasks: Iterable[StartedTask[Any]]) -> None:
     """Print which tasks were started, so that they can be waited for."""
     ids = [task.task_id for task in tasks if task.task_id is not None]
     if ids:
-        click.echo(go_on_with(ids), err=True)
+        say(go_on_with(ids), ERROR, facts={"task_ids": ids})
 
 
 def _name_unsent(job: Job, position: int, uncertain: int) -> None:
@@ -103,19 +104,18 @@ def _name_unsent(job: Job, position: int, uncertain: int) -> None:
         ("not started", job.ids[position + uncertain :]),
     ):
         if ids:
-            click.echo(f"# {heading}: {job.counted(len(ids))}", err=True)
-            click.echo("\n".join(map(printable, ids)), err=True)
+            say(f"# {heading}: {job.counted(len(ids))}", ERROR, lines=ids)
 
 
-def show_started(job: Job, task: StartedTask[Any], ids: Sequence[str], *, as_json: bool, quiet: bool) -> None:
+def show_started(job: Job, task: StartedTask[Any], ids: Sequence[str], *, as_json: bool) -> None:
     """Print on stdout a task that is not waited for, ready for ``stream-tasks wait -``."""
     if as_json:
         fields = {"task_id": task.task_id, "operation": job.operation, "items": list(ids)}
         click.echo(to_json(fields | {"result": task.data.get("result")}))
     elif task.task_id is not None:
         click.echo(printable(task.task_id))
-    elif not quiet:
-        click.echo(f"Done at once: {job.counted(len(ids))}.", err=True)
+    else:
+        say(f"Done at once: {job.counted(len(ids))}.")
 
 
 def show_failed_items(job: Job, results: Iterable[Any]) -> int:
@@ -127,7 +127,6 @@ def show_failed_items(job: Job, results: Iterable[Any]) -> int:
         for key, item in result.failed.items()
     }
     if failed:
-        click.echo(f"{len(failed):,} of {job.counted(len(job.ids))} failed:", err=True)
-    for key, item in failed.items():
-        click.echo(printable(f"  {key}: {item.error or item.status}"), err=True)
+        lines = [f"  {key}: {item.error or item.status}" for key, item in failed.items()]
+        say(f"{len(failed):,} of {job.counted(len(job.ids))} failed:", ERROR, lines=lines)
     return len(failed)

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol
 
-import click
 from attrs import frozen
 
 from stream_tasks._client import AsyncStream
@@ -15,6 +14,7 @@ from stream_tasks.cli.endings import Ending, concerns_all
 from stream_tasks.cli.files.journal import Journal, JournalError
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.hints import suggest_doctor
+from stream_tasks.cli.ui.log import ERROR, INFO, say
 from stream_tasks.cli.ui.output import describe, is_terminal
 from stream_tasks.cli.ui.progress import Board
 from stream_tasks.cli.ui.results import Results, show_unfinished
@@ -178,7 +178,7 @@ class _Wait:
                 self._hint()
             raise
         except OSError as error:
-            self._early = _Early(codes.USAGE, describe(error), is_unread=True)
+            self._early = _Early(codes.USAGE, f"Error: {describe(error)}", is_unread=True)
 
     async def _wait(self) -> None:
         display = choose_display(self._board, quiet=self._options.quiet, as_json=self._results.as_json)
@@ -235,15 +235,14 @@ class _Wait:
         self._results.complain(board, verbose=options.verbose)
         unfinished = len(board.unfinished)
         if early.is_refusal and unfinished:
-            click.echo(f"Not polled: {unfinished:,} of {board.total:,} tasks.", err=True)
+            say(f"Not polled: {unfinished:,} of {board.total:,} tasks.", ERROR)
         if early.words:
-            click.echo(f"\n{early.words}{'; tasks on the server go on' if unfinished else ''}.", err=True)
+            say(f"\n{early.words}{'; tasks on the server go on' if unfinished else ''}.", ERROR)
             show_unfinished(board, is_short=options.started_here or is_terminal(sys.stderr))
-        if not options.quiet:
-            if self._results.is_cut and options.journal is None and board.counts["completed"]:
-                click.echo("To get the results of completed tasks, use --json or --journal FILE.", err=True)
-            if early.is_refusal or self._is_cut_off:
-                suggest_doctor()
+        if self._results.is_cut and options.journal is None and board.counts["completed"]:
+            say("To get the results of completed tasks, use --json or --journal FILE.")
+        if early.is_refusal or self._is_cut_off:
+            suggest_doctor(INFO)
         self._hint()
         return self._results.worst if early.code is None else early.code
 
@@ -253,9 +252,10 @@ class _Wait:
         may_help = board.counts["timed_out"] or early.words or (early.is_refusal and board.done > 1)
         is_unread = self._stop.is_stuck or early.is_unread
         left = [task_id for task_id in self._ids if is_unread or task_id not in self._final]
-        if options.again and left and (options.started_here or (may_help and not options.quiet)):
+        if options.again and left and (options.started_here or may_help):
             is_at_once = early.words == _FIRST_FAILURE and options.journal is None
-            click.echo(options.again(left, is_at_once=is_at_once), err=True)
+            # The ids of tasks that were started here are nowhere else.
+            say(options.again(left, is_at_once=is_at_once), ERROR if options.started_here else INFO)
 
 
 def _id_of(task: str | StartedTask[Any]) -> str | None:

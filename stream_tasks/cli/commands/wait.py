@@ -8,14 +8,16 @@ import click
 from stream_tasks.cli.files.ids import read_ids, task_of
 from stream_tasks.cli.options import (
     FILE,
+    begin_log,
     client_options,
     connection_options,
-    from_option,
     output_options,
     pace_options,
+    source_options,
 )
 from stream_tasks.cli.ui.help import epilog
 from stream_tasks.cli.ui.hints import go_on
+from stream_tasks.cli.ui.log import say
 
 __all__ = ["command"]
 
@@ -24,7 +26,7 @@ __all__ = ["command"]
     "wait",
     params=[
         click.Argument(["ids"], metavar="[ID]...", nargs=-1),
-        from_option(),
+        *source_options(),
         *pace_options(
             timeout=60,
             about="The time-out of the whole wait; 0 for one poll of each task, 'none' for no time-out.",
@@ -77,16 +79,18 @@ def command(
     *,
     ids: tuple[str, ...],
     sources: tuple[str, ...],
+    column: str | None,
     journal: str | None,
     **given: Any,
 ) -> None:
     """Wait for tasks, and print their results."""
+    begin_log(given)
     connection = client_options(given)
-    tasks = read_ids(ids, sources, read=task_of)
+    tasks = read_ids(ids, sources, read=task_of, column=column)
     from stream_tasks.cli.client import make_client
     from stream_tasks.cli.files.journal import Journal
     from stream_tasks.cli.signals import Stop, run
-    from stream_tasks.cli.ui.warnings import warnings_on_stderr
+    from stream_tasks.cli.ui.library_log import library_log
     from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 
     async def main(stop: Stop) -> int:
@@ -96,10 +100,10 @@ def command(
     def again(_: object, *, is_at_once: bool) -> str:
         return go_on(ids, sources, has_journal=journal is not None, without_fail_fast=is_at_once)
 
-    if not tasks and not given["quiet"]:
-        click.echo("No ids: there is nothing to wait for.", err=True)
+    if not tasks:
+        say("No ids: there is nothing to wait for.")
     with ExitStack() as stack:
-        stack.enter_context(warnings_on_stderr(quiet=given["quiet"]))
+        stack.enter_context(library_log())
         client = make_client(connection)
         opened = None if journal is None else stack.enter_context(Journal(journal))
         options = WaitOptions(journal=opened, again=again, **given)

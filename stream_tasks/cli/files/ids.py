@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Final
+from functools import partial
+from typing import Final
 
 import click
 
@@ -15,6 +16,7 @@ STDIN: Final = "-"
 
 Check = Callable[[str], str]
 Read = Callable[[str], str | None]
+Parse = Callable[[Iterable[bytes], str], Iterator[str]]
 
 
 def can_be_read_again(file: str) -> bool:
@@ -29,6 +31,7 @@ def read_ids(
     what: str = "task",
     check: Check | None = None,
     read: Read | None = None,
+    column: str | None = None,
 ) -> list[str]:
     """Return the ids, in the order given, each once.
 
@@ -38,20 +41,25 @@ def read_ids(
         what: What has these ids.
         check: Returns a valid id unchanged, or raises ValueError. By default, it checks a task's id.
         read: Returns the id in a line of a file or of stdin, None for a line without an id, or raises
-            ValueError. By default, a line is an id.
+            ValueError. By default, a line is an id, and must not have a comma.
+        column: The column that has the ids, if files and stdin are tables.
 
     Raises:
         click.UsageError: A file cannot be read, an id is invalid, or there are no ids.
     """
     if not arguments and not files and is_terminal(sys.stdin):
         raise click.UsageError(f"no {what} is named: give ids, --from FILE, or '-' for ids on stdin")
+    if column is not None and arguments and not files and STDIN not in arguments:
+        raise click.UsageError("--column needs a table: give --from FILE, or '-' for a table on stdin")
     check = check or _task_id
-    read = read or check
-    ids = list(_arguments(arguments, check, read))
+    parse: Parse = partial(_lines, read=read or partial(_plain, check))
+    if column is not None:
+        parse = partial(_table, column=column, check=check)
+    ids = list(_arguments(arguments, check, parse))
     for file in files:
-        ids += _stdin(read) if file == STDIN else _file(file, read)
+        ids += _stdin(parse) if file == STDIN else _file(file, parse)
     if not arguments and not files:
-        ids += _stdin(read)
+        ids += _stdin(parse)
         if not ids:
             raise click.UsageError(f"no {what} is named, and there is no id on stdin")
     return list(dict.fromkeys(ids))
@@ -67,7 +75,7 @@ def task_of(line: str) -> str | None:
         ValueError: The line has no valid id.
     """
     if not line.startswith("{"):
-        return _task_id(line)
+        return _plain(_task_id, line)
     import json
 
     try:
@@ -82,49 +90,106 @@ def task_of(line: str) -> str | None:
     raise ValueError("begins with '{', but is not a JSON object with a text task_id")
 
 
+def _plain(check: Check, value: str) -> str:
+    if "," in value:
+        raise ValueError(f"an id has no comma, but {value!r} has; --column NAME reads a table")
+    return check(value)
+
+
 def _task_id(value: str) -> str:
     from stream_tasks._arguments import check_task_id
 
     return check_task_id(value)
 
 
-def _arguments(arguments: Sequence[str], check: Check, read: Read) -> Iterator[str]:
+def _arguments(arguments: Sequence[str], check: Check, parse: Parse) -> Iterator[str]:
     for argument in arguments:
         if argument == STDIN:
-            yield from _stdin(read)
+            yield from _stdin(parse)
             continue
         try:
-            yield check(argument)
+            yield _plain(check, argument)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="'ID'") from None
 
 
-def _file(path: str, read: Read) -> Iterator[str]:
+def _file(path: str, parse: Parse) -> Iterator[str]:
     try:
         with open(path, "rb") as lines:  # noqa: PTH123 - messages name the path as it was typed
-            yield from _lines(lines, path, read)
+            yield from parse(lines, path)
     except OSError as error:
         raise click.BadParameter(printable(f"{path}: {error.strerror}"), param_hint="'--from'") from None
 
 
-def _stdin(read: Read) -> Iterator[str]:
+def _stdin(parse: Parse) -> Iterator[str]:
     if sys.stdin is None:
         raise click.UsageError("stdin is closed")
     if is_terminal(sys.stdin):
         click.echo("Type ids, one a line; Ctrl-D ends them.", err=True)
     try:
-        yield from _lines(sys.stdin.buffer, "stdin", read)
+        yield from parse(sys.stdin.buffer, "stdin")
     except OSError as error:
         raise click.UsageError(f"stdin cannot be read: {error.strerror or error}") from None
 
 
-def _lines(lines: Iterable[bytes] | BinaryIO, name: str, read: Read) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
+def _lines(lines: Iterable[bytes], name: str, *, read: Read) -> Iterator[str]:
+    """Read a file of ids, one a line."""
+    for number, text in enumerate(_decoded(lines, name), 1):
+        line = text.strip()
         try:
-            # In concatenated files, any line can begin with a byte order mark.
-            text = line.decode("utf-8-sig").strip()
-            if text and not text.startswith("#") and (item := read(text)) is not None:
+            if line and not line.startswith("#") and (item := read(line)) is not None:
                 yield item
         except ValueError as error:
-            wrong = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-            raise click.UsageError(printable(f"{name}, line {number}: {wrong}")) from None
+            raise _wrong(name, number, error) from None
+
+
+def _table(lines: Iterable[bytes], name: str, *, column: str, check: Check) -> Iterator[str]:
+    """Read a column of a table that begins with a line of headings."""
+    import csv
+
+    texts = _decoded(lines, name)
+    heading = next(texts, "")
+    number = 1
+    try:
+        mark, names = _heading(heading, column)
+        rows = csv.reader(texts, delimiter=mark, strict=True)
+        for row in rows:
+            number = 1 + rows.line_num
+            if any(cell.strip() for cell in row):
+                yield check(_cell(row, names.index(column), column, len(names)))
+    except (ValueError, csv.Error) as error:
+        raise _wrong(name, number, error) from None
+
+
+def _heading(line: str, column: str) -> tuple[str, list[str]]:
+    """Return what separates the columns of a table, and their names."""
+    import csv
+
+    found = {mark: next(csv.reader([line], delimiter=mark, strict=True), []) for mark in ",;\t"}
+    mark = max(found, key=lambda mark: len(found[mark]))
+    names = [name.strip() for name in found[mark]]
+    if names.count(column) != 1:
+        raise ValueError(f"there must be one column {column!r}, but there are {', '.join(names)}")
+    return mark, names
+
+
+def _cell(row: Sequence[str], place: int, column: str, width: int) -> str:
+    # In a row with too many or too few cells, another cell may be in this one's place.
+    if len(row) != width:
+        raise ValueError(f"the row has {len(row)} cells, but there are {width} columns")
+    if not row[place].strip():
+        raise ValueError(f"{column} is empty")
+    return row[place].strip()
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Decode lines. In concatenated files, any line can begin with a byte order mark."""
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise _wrong(name, number, "is not UTF-8") from None
+
+
+def _wrong(name: str, number: int, why: object) -> click.UsageError:
+    return click.UsageError(printable(f"{name}, line {number}: {why}"))

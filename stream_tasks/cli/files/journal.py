@@ -4,6 +4,7 @@ It has one JSON object a line, as on stdout, for each task that completed or fai
 left an incomplete line at the end, that line is cut off.
 """
 
+import errno
 import os
 import stat
 import sys
@@ -33,6 +34,9 @@ __all__ = ["Journal", "JournalError"]
 
 SYNC_EVERY: Final = 1.0
 """A crash of the machine loses at most so many seconds; a crash of the process loses nothing."""
+
+_LOCKED: Final = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What the system answers when another process has the lock: the last two on Windows."""
 
 _IRREGULAR: Final = "it is not a regular file"
 _BEGINNING: Final = b'{"task_id": "'
@@ -126,8 +130,13 @@ class Journal:
             raise self._unusable(_IRREGULAR)
         try:
             _lock(self._file.fileno())
-        except OSError:
-            raise self._unusable("another process is writing to it") from None
+        except OSError as error:
+            if error.errno in _LOCKED:
+                raise self._unusable("another process is writing to it") from None
+            # Such as ENOLCK on NFS.
+            raise self._unusable(
+                f"it cannot be locked ({error.strerror}); use a file on a local disk"
+            ) from None
         self._file.seek(0)
         good = 0
         for number, line in enumerate(self._file, 1):

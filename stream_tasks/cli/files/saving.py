@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
-import click
 from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.progress import (
@@ -27,7 +26,8 @@ from stream_tasks.cli.files.target import DownloadError, Target
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.console import PipeConsole, is_live
 from stream_tasks.cli.ui.hints import export_left
-from stream_tasks.cli.ui.output import printable, show_error
+from stream_tasks.cli.ui.log import ERROR, WARNING, say, say_error, style
+from stream_tasks.cli.ui.output import printable
 from stream_tasks.exceptions import StreamException
 from stream_tasks.models import StartedTask, TaskOutcome
 
@@ -68,24 +68,24 @@ async def save(
         if task_id not in urls:
             continue
         if code > codes.SIGNAL:
-            click.echo(export_left(task_id), err=True)
+            say(export_left(task_id), ERROR)
             continue
         try:
             size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
         except DownloadError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
+            say_error(str(error), {"task_id": task_id})
             code = codes.ERROR
         except StreamException as error:
-            show_error(error)
+            say_error(str(error), {"task_id": task_id})
             code = codes.ERROR
         except asyncio.CancelledError:
-            click.echo(f"\n{stop.word}.", err=True)
+            say(f"\n{stop.word}.", ERROR)
             code = stop.code
         else:
-            if not quiet:
-                click.echo(printable(f"Saved {path} ({decimal(size)})."), err=True)
+            facts = {"task_id": task_id, "path": str(path), "bytes": size}
+            say(f"Saved {path} ({decimal(size)}).", facts=facts)
             continue
-        click.echo(export_left(task_id), err=True)
+        say(export_left(task_id), ERROR)
     return code
 
 
@@ -134,9 +134,12 @@ def _shown(name: str, *, quiet: bool) -> tuple[AbstractContextManager[object], O
     row = bar.add_task(printable(name), total=None)
 
     def on_trouble(why: str) -> None:
-        if not quiet:
-            # The console prints above the bar; click would write into it.
+        if style().form is not None:
+            say(f"{why}; trying again", WARNING)
+        elif not quiet:
+            # The console prints above the bar; `say` would write into it.
             console.print(Text(f"Warning: {printable(why)}; trying again."), soft_wrap=True)
 
-    display = bar if is_live(console) and not quiet else nullcontext()
+    is_drawn = is_live(console) and not quiet and style().form is None
+    display = bar if is_drawn else nullcontext()
     return display, lambda size, total: bar.update(row, completed=size, total=total), on_trouble

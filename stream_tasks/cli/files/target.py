@@ -65,6 +65,8 @@ def _what_is_wrong(path: Path, *, overwrite: bool) -> str | None:
     if not path.parent.is_dir():
         return f"{path} cannot be written: there is no directory {path.parent}"
     final = _written(path, overwrite=overwrite)
+    with suppress(FileNotFoundError):
+        final.stat()  # fails for a link to itself
     TemporaryFile(dir=final.parent).close()  # permissions alone do not tell whether this works
     for file in (path, _part_of(final)):
         if file.is_dir():

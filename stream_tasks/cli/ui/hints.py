@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from stream_tasks.cli.files.ids import STDIN, can_be_read_again
+from stream_tasks.cli.ui.log import ERROR, say
 from stream_tasks.cli.ui.output import printable
 
 __all__ = ["export_left", "go_on", "go_on_with", "name", "program", "remember_connection", "suggest_doctor"]
@@ -76,9 +77,9 @@ def export_left(task_id: str) -> str:
     return f"The export is still there: {_command('get', task_id)} prints its link.{_secret_note()}"
 
 
-def suggest_doctor() -> None:
+def suggest_doctor(level: int = ERROR) -> None:
     """Name on stderr the command that finds out why the server cannot be reached."""
-    click.echo(f"{_command('doctor')} looks for the cause.", err=True)
+    say(f"{_command('doctor')} looks for the cause.", level)
 
 
 def _is_module() -> bool:

@@ -7,11 +7,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-import click
-
-from stream_tasks.exceptions import StreamException
-
-__all__ = ["describe", "duration", "is_terminal", "prepare", "printable", "show_error", "to_json"]
+__all__ = ["describe", "duration", "is_terminal", "prepare", "printable", "to_json"]
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _MINUTE = 60
@@ -71,11 +67,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_error(error: StreamException) -> None:
-    """Print an error of the client on stderr."""
-    click.echo(f"Error: {printable(str(error))}", err=True)
-
-
 def describe(error: OSError) -> str:
     """Describe an error of the system. Most of them come from writing to stdout or stderr."""
     why = error.strerror or str(error)
@@ -83,7 +74,7 @@ def describe(error: OSError) -> str:
         why += f": {os.fsdecode(error.filename)}"
     elif error.errno not in _NO_DESCRIPTOR:
         why = f"cannot write: {why}"
-    return f"Error: {printable(why)}"
+    return why
 
 
 def duration(seconds: float) -> str:

@@ -126,7 +126,7 @@ class Board:
 
     @property
     def progress(self) -> str:
-        """One line: how many are done, at which rate, and how much time is left."""
+        """One line: how many are done, at which rate, and when the time-out is."""
         parts = [f"{self.done:,} of {self.total:,} done", f"{self.counts['failed']:,} failed"]
         if self.counts["error"]:
             parts.append(f"{self.counts['error']:,} could not be polled")
@@ -140,12 +140,12 @@ class Board:
 
     @property
     def time_left(self) -> str:
-        """How much time is left until the time-out."""
+        """When the time-out is."""
         if self._timeout == 0:
             return "one poll of each"
         if self._timeout is None:
             return f"{_whole(self.elapsed)} so far"
-        return f"{_whole(max(self._timeout - self.elapsed, 0))} left"
+        return f"time-out in {_whole(max(self._timeout - self.elapsed, 0))}"
 
     def _rate(self) -> float:
         if not self._samples:

@@ -15,6 +15,7 @@ from rich.text import Text
 from stream_tasks.cli.endings import Ending
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.console import PipeConsole, show_json
+from stream_tasks.cli.ui.log import ERROR, say, say_error
 from stream_tasks.cli.ui.output import duration, is_terminal, printable
 from stream_tasks.cli.ui.progress import Board, Row
 from stream_tasks.cli.ui.screen import note_width, row_table
@@ -101,7 +102,8 @@ class Results:
         kept = sorted(self._kept, key=lambda ending: self._places.get(str(ending.task_id), -1))
         self._print([_row(ending) for ending in kept])
         if not self._are_few:
-            self._say_rest(len(kept))
+            if rest := self._rest(len(kept)):
+                click.echo(rest)
             click.echo(f"{self._sum(board)}, in {duration(board.elapsed)}.")
 
     @staticmethod
@@ -123,19 +125,21 @@ class Results:
         is_told = not self.as_json and self._total > 1
         for ending in troubles[: _FEWEST if self._total > 1 else 1]:
             if not is_told:
-                click.echo(f"Error: {ending.trouble}", err=True)
+                say_error(ending.trouble, {"task_id": ending.task_id, "status": ending.status})
             if verbose and ending.status == "failed":
                 trace = (ending.error or {}).get("stacktrace")
                 if is_told:
-                    click.echo(printable(f"\nTask {ending.task_id}:"), err=True)
-                click.echo(printable(str(trace or "The server gave no stack trace.")), err=True)
+                    say(f"\nTask {ending.task_id}:", ERROR)
+                say(str(trace or "The server gave no stack trace."), ERROR)
         if troubles and self.as_json and self._total > 1:
-            self._say_rest(min(len(troubles), _FEWEST), err=True)
-            click.echo(f"{self._sum(board)}.", err=True)
+            if rest := self._rest(min(len(troubles), _FEWEST)):
+                say(rest, ERROR)
+            say(f"{self._sum(board)}.", ERROR, facts=board.counts)
 
-    def _say_rest(self, told: int, *, err: bool = False) -> None:
-        if self._troubles > told:
-            click.echo(f"… and {self._troubles - told:,} more that did not complete", err=err)
+    def _rest(self, shown: int) -> str:
+        return (
+            f"… and {self._troubles - shown:,} more that did not complete" if self._troubles > shown else ""
+        )
 
     def _sum(self, board: Board) -> str:
         counts = board.counts
@@ -156,12 +160,11 @@ def show_unfinished(board: Board, *, is_short: bool) -> None:
     if not unfinished:
         return
     tasks = "task" if board.total == 1 else "tasks"
-    click.echo(f"Not finished: {len(unfinished):,} of {board.total:,} {tasks}.", err=True)
     shown = MAX_UNFINISHED if is_short else len(unfinished)
-    for task_id, status in list(unfinished.items())[:shown]:
-        click.echo(printable(f"  {task_id}  {status or 'not seen yet'}"), err=True)
+    lines = [f"  {task_id}  {status or 'not seen yet'}" for task_id, status in unfinished.items()][:shown]
     if len(unfinished) > shown:
-        click.echo(f"  … and {len(unfinished) - shown:,} more", err=True)
+        lines.append(f"  … and {len(unfinished) - shown:,} more")
+    say(f"Not finished: {len(unfinished):,} of {board.total:,} {tasks}.", ERROR, lines=lines)
 
 
 def _row(ending: Ending) -> Row:

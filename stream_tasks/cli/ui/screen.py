@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-import click
+from attrs import asdict
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_tasks.cli.ui.console import PipeConsole, is_live
+from stream_tasks.cli.ui.log import WARNING, say, style
 from stream_tasks.cli.ui.output import duration, is_terminal, printable
 from stream_tasks.cli.ui.progress import Board, Row, explain
 
@@ -68,10 +69,10 @@ class Lines(Nothing):
             obstacle.reason != self._trouble or now >= self._trouble_at + _TROUBLE_AGAIN
         ):
             self._trouble, self._trouble_at = obstacle.reason, now
-            click.echo(explain(obstacle).capitalize() + ".", err=True)
+            say(explain(obstacle).capitalize() + ".", WARNING, facts=asdict(obstacle))
         if now >= self._spoke_at + _LINE_EVERY:
             self._spoke_at = now
-            click.echo(self._board.progress, err=True)
+            say(self._board.progress, facts={"total": self._board.total, **self._board.counts})
 
 
 class Screen(Nothing):
@@ -144,7 +145,8 @@ def choose_display(board: Board, *, quiet: bool, as_json: bool) -> Nothing:
     console = PipeConsole(stderr=True)
     if quiet:
         return Nothing()
-    return Screen(board, console) if is_live(console) and _is_apart(as_json=as_json) else Lines(board)
+    is_drawn = is_live(console) and _is_apart(as_json=as_json) and style().form is None
+    return Screen(board, console) if is_drawn else Lines(board)
 
 
 def _is_apart(*, as_json: bool) -> bool:
