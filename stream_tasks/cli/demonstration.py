@@ -1,10 +1,10 @@
 """Four tasks on a fake server, and what the waits for them return or raise."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
-from textwrap import wrap
 from typing import Any, Final
 
 from attrs import define, evolve
@@ -13,9 +13,10 @@ from rich.text import Text
 
 from stream_tasks._client import AsyncStream
 from stream_tasks.cli.ui.console import PipeConsole, is_live
+from stream_tasks.cli.ui.library_log import library_log
+from stream_tasks.cli.ui.log import ERROR, Style, set_style
 from stream_tasks.cli.ui.progress import Row
 from stream_tasks.cli.ui.screen import STYLES, row_table
-from stream_tasks.cli.ui.warnings import warnings_on_stderr
 from stream_tasks.exceptions import StreamTaskException, StreamWaitTimeoutException
 from stream_tasks.models import DeleteChannelsResult, ExportChannelsResult, StartedTask, Task
 from stream_tasks.testing import FakeStream, TaskFailure
@@ -23,6 +24,7 @@ from stream_tasks.testing import FakeStream, TaskFailure
 __all__ = ["run"]
 
 _FRAMES_PER_SECOND: Final = 10
+_LABEL: Final = 16  # columns
 
 Start = Callable[[AsyncStream], Coroutine[Any, Any, StartedTask[Any]]]
 
@@ -77,7 +79,8 @@ async def run(seconds: float) -> None:
                 get_renderable=lambda: row_table([wait.row for wait in waits], console.width, headings=True),
                 refresh_per_second=_FRAMES_PER_SECOND,
             )
-        with display, warnings_on_stderr(quiet=True):
+        set_style(Style(library_level=ERROR))  # what the waits raise is shown below
+        with display, library_log():
             async with AsyncStream(server.api_key, server.api_secret, base_url=server.url) as client:
                 follow = (wait.follow(client, seconds, console) for wait in waits)
                 await asyncio.gather(*follow)
@@ -135,8 +138,8 @@ def _report(console: PipeConsole, wait: _Wait) -> None:
         parts = {"message": outcome}
     console.print(Text.assemble(f"\n{wait.row.task_id} {verb} ", (kind, STYLES[wait.row.status])))
     for name, value in parts.items():
-        lines = f"  {name:<14}{value}".replace("\n", "\n" + " " * 16).splitlines()
-        if is_live(console):
-            # rich would put a long address on a line of its own, away from its name.
-            lines = [part for line in lines for part in wrap(line, console.width, break_on_hyphens=False)]
-        console.print(Text("\n".join(lines)), soft_wrap=True)
+        width = console.width - _LABEL if is_live(console) else sys.maxsize
+        lines = Text(str(value)).wrap(console, width, overflow="fold")
+        margins = [f"  {name}".ljust(_LABEL)] + [" " * _LABEL] * (len(lines) - 1)
+        for margin, line in zip(margins, lines, strict=True):
+            console.print(Text(margin) + line, soft_wrap=True)
