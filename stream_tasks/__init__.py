@@ -98,11 +98,9 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
     if name in __all__:
-        for module in _DEFINED_IN:
-            value = getattr(import_module(f"{__name__}.{module}"), name, None)
-            if value is not None:
-                globals()[name] = value
-                return value
+        modules = (vars(import_module(f"{__name__}.{module}")) for module in _DEFINED_IN)
+        value = globals()[name] = next(module[name] for module in modules if name in module)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
