@@ -325,7 +325,8 @@ async def test_clients_outlive_the_clock(fake_stream: FakeStream, monkeypatch: p
                     await client.wait_for_task(fake_stream.add_task(after=90), timeout=HOUR)
                     wait = functools.partial(blocking.wait_for_task, fake_stream.add_task(after=90), 1, HOUR)
                     await asyncio.to_thread(wait)
-                    assert clock.elapsed == pytest.approx(180, abs=2)
+                    polls = [(poll.task_id, poll.at, poll.status) for poll in fake_stream.requests]
+                    assert clock.elapsed == pytest.approx(180, abs=2), polls
                 assert repr(clock).endswith(" s, stopped>")
                 times.append(loop.time())
             await client.wait_for_task(fake_stream.add_task(after=0.1), 0.05, 5)
