@@ -9,7 +9,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.10.9"
-nox.options.default_venv_backend = "virtualenv"
+nox.options.default_venv_backend = "uv|virtualenv"  # uv installs in seconds
 nox.options.sessions = ["tests", "lint", "typing"]
 nox.options.error_on_missing_interpreters = False  # for every_python
 
@@ -37,19 +37,30 @@ def oldest(requirements: list[str]) -> list[str]:
     return [re.sub(r">=([\w.]+).*", r"==\1", requirement) for requirement in requirements]
 
 
+def run_pytest(session: nox.Session, *options: str) -> None:
+    """Run tests; if `COVERAGE` is set, measure what they cover, for the session `coverage`."""
+    measured = ["coverage", "run", "-m"] if os.environ.get("COVERAGE") else []
+    session.run(*measured, "pytest", *options, env=QUICK)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run most tests, in three minutes; arguments go to pytest, and take the place of all options."""
+    """Run most tests, in two minutes; arguments go to pytest, and take the place of all options."""
     session.install("-e", ".[cli]", *group("tests"))
-    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not slow"]), env=QUICK)
+    run_pytest(session, *(session.posargs or [*PARALLEL, "-m", "not slow"]))
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run all tests, those of rare machinery too, in asyncio's debug mode; demand 99 percent of coverage."""
+    """Run the tests of rare machinery, and all asynchronous ones in asyncio's debug mode."""
     session.install("-e", ".[cli]", *group("slow"))
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *THOROUGH, *session.posargs, env=QUICK)
+    run_pytest(session, *(session.posargs or [*PARALLEL, *THOROUGH, "-m", "slow or asyncio"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Demand that `COVERAGE=1 nox -s tests slow` covered everything."""
+    session.install(*group("coverage"))
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 

@@ -1,8 +1,9 @@
 """What the tests share.
 
-There are two lanes. `nox -s tests` is for trying a change and takes three minutes; it leaves out what is
-marked as `slow`. `nox -s slow` runs all tests, in asyncio's debug mode, and demands 99 percent of coverage. A
-new test is marked as slow if it
+There are two lanes. `nox -s tests` is for trying a change and takes two minutes; it leaves out what is marked
+as `slow`. `nox -s slow` runs what is so marked, and all asynchronous tests in asyncio's debug mode. With
+`COVERAGE=1` they measure what they cover, and `nox -s coverage` judges both lanes together. A new test is marked
+as slow if it
 
 - takes more than a second of CPU time, or waits for more than a second;
 - needs a package of the dependency group `slow`;
