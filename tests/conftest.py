@@ -2,10 +2,9 @@
 
 There are two lanes. `nox -s tests` is for trying a change and takes two minutes; it leaves out what is marked
 as `slow`. `nox -s slow` runs what is so marked, and all asynchronous tests in asyncio's debug mode. With
-`COVERAGE=1` they measure what they cover, and `nox -s coverage` judges both lanes together. A new test is marked
-as slow if it
+`COVERAGE=1` they measure what they cover, and `nox -s coverage` judges both lanes together. A new test is
+marked as slow if it
 
-- takes more than a second of CPU time, or waits for more than a second;
 - needs a package of the dependency group `slow`;
 - is of rare machinery (another shell, server or interpreter), or one of many cases that show the same.
 
