@@ -16,10 +16,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from numbers import Real
-from typing import Any, Final, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
 from uuid import UUID
 
 from stream_tasks._secret import Secret, concealed, kind_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 V = TypeVar("V")
 
@@ -336,6 +339,24 @@ def check_result_type(value: Any) -> Any:
     if not isinstance(value, type) and get_origin(value) is None:
         raise TypeError(f"result_type must be a class, not {value!r}")
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return the path of a file.
+
+    Raises:
+        TypeError: It is not a path.
+        ValueError: It is empty, or has a null character.
+    """
+    from pathlib import Path  # noqa: PLC0415 - see above
+
+    try:
+        text = os.fsdecode(os.fspath(value))
+    except TypeError:
+        raise TypeError(f"{name} must be a str or an os.PathLike, not {type(value).__name__}") from None
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be the path of a file, not {text!r}")
+    return Path(text)
 
 
 def check_callback(name: str, value: Any) -> None:

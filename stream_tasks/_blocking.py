@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from stream_tasks._backoff import Backoff
+    from stream_tasks._downloads import BlockingChunks
     from stream_tasks._results import OperationName
     from stream_tasks.endpoints import Polled
     from stream_tasks.models import R, S, T
@@ -40,6 +41,7 @@ V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
+OnProgress = Callable[[int, int | None], object]
 Starting = Callable[..., StartedTask[V]]
 
 Calls = queue.SimpleQueue[Any]
@@ -484,6 +486,110 @@ class Stream:
 
         same = getattr(self._client, name)
         return self._iterate(self._client.start_in_batches(same, source(), *args, **kwargs), calls)
+
+    def download(
+        self,
+        result_or_url: Any,
+        path: str | os.PathLike[str],
+        *,
+        task: str | UUID | StartedTask[Any] | None = None,
+        overwrite: bool = False,
+        link_timeout: float | None = 120.0,
+        on_progress: OnProgress | None = None,
+    ) -> int:
+        """Download an export to a file, which is whole or does not exist.
+
+        Stream's credentials are not sent there. A download that breaks off goes on where it stopped, if the
+        server can do that; bad moments, such as a 503 or a reset, are waited out. A link that has expired is
+        renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
+        tells it.
+
+        ::
+
+            export = client.wait_for_task(client.export_users(["amy"]))
+            client.download(export, "amy.json")
+
+        Args:
+            result_or_url: What waiting for an export returned, its `TaskOutcome`, its `StartedTask` (which is
+                waited for), the webhook that tells of it, or the address itself.
+            path: The file to write. Until it is whole, what came is beside it, under its name with
+                ``.stream-tasks.part``.
+            task: The task that exported it, which renews the link, if `result_or_url` does not tell that.
+            overwrite: Whether a file of that name is replaced. The new one has its mode; if it is a link,
+                that is kept and what it leads to is replaced.
+            link_timeout: How long the task is waited for when it is asked for a link, in seconds; None for no
+                limit. The download itself has none: Ctrl-C ends it.
+            on_progress: Called with the number of bytes so far, and the size of the whole or None.
+                It is called in this thread, and may call the client.
+
+        Returns:
+            The size of the file, in bytes.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
+            OSError: The file cannot be written: `FileExistsError`, say.
+            StreamDownloadException: The download failed for good.
+            StreamException: Asking for the link failed, or the export itself.
+        """
+        calls: Calls = new_queue()
+        told = self._loop.in_caller(on_progress, calls)
+        download = functools.partial(
+            self._client.download, result_or_url, path,
+            task=task, overwrite=overwrite, link_timeout=link_timeout, on_progress=told,
+        )  # fmt: skip
+        return self._loop.run(download, calls)
+
+    def open_export(
+        self,
+        result_or_url: Any,
+        *,
+        task: str | UUID | StartedTask[Any] | None = None,
+        link_timeout: float | None = 120.0,
+        on_progress: OnProgress | None = None,
+    ) -> BlockingChunks:
+        """Download an export piece by piece, to be stored elsewhere.
+
+        Stream's credentials are not sent there. A download that breaks off goes on where it stopped, if the
+        server can do that; bad moments, such as a 503 or a reset, are waited out. A link that has expired is
+        renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
+        tells it.
+        What had to be sent again is compared with what came before, so that no file is a mixture of two.
+
+        ::
+
+            with client.open_export(export) as chunks:
+                for chunk in chunks:
+                    upload(chunk)
+
+        Args:
+            result_or_url: The export, as for `download`.
+            task: The task that exported it, as for `download`.
+            link_timeout: How long the task is waited for when it is asked for a link, in seconds.
+            on_progress: Called with the number of bytes so far, and the size of the whole or None.
+                It is called in this thread, and may call the client.
+
+        Returns:
+            An iterator over chunks of bytes, which is also a context: its end ends the download.
+            Nothing is sent before the first chunk is asked for. Only its regular end says that all has come.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
+            StreamDownloadException: The download failed for good.
+            StreamException: Asking for the link failed, or the export itself.
+        """
+        calls: Calls = new_queue()
+        told = self._loop.in_caller(on_progress, calls)
+
+        async def begin() -> AsyncGenerator[bytes]:
+            return self._client.open_export(
+                result_or_url, task=task, link_timeout=link_timeout, on_progress=told
+            ).source
+
+        from stream_tasks._downloads import BlockingChunks  # noqa: PLC0415 - few programs need it
+
+        return BlockingChunks(self._iterate(self._loop.run(begin), calls, process=os.getpid()))
 
     delete_channels = _blocking(AsyncStream.delete_channels)
     export_channels = _blocking(AsyncStream.export_channels)

@@ -42,8 +42,10 @@ from stream_tasks._arguments import (
     check_base_url,
     check_callback,
     check_count,
+    check_flag,
     check_instance,
     check_items,
+    check_path,
     check_request_timeout,
     check_result_type,
     check_seconds,
@@ -98,8 +100,10 @@ from stream_tasks.models import (
 from stream_tasks.webhooks import TaskEvent
 
 if TYPE_CHECKING:
+    import os
     from uuid import UUID
 
+    from stream_tasks._downloads import Chunks, Source
     from stream_tasks._engine.poll import Fetch, Key, Look
 
 __all__ = ["AsyncStream"]
@@ -109,6 +113,7 @@ V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
 OnUpdate = Callable[[Task], object]
 OnOutcome = Callable[[TaskOutcome[Any]], object]
+OnProgress = Callable[[int, int | None], object]
 Starting = Callable[..., Coroutine[Any, Any, StartedTask[V]]]
 
 _TASKS = f"{API_PREFIX}/tasks/"
@@ -724,6 +729,115 @@ class AsyncStream:
         name = batched_operation(self, operation)
         check_items("items", items, Iterable, AsyncIterable)
         return start_batches(name, lambda batch: operation(batch, *args, **kwargs), items)
+
+    async def download(
+        self,
+        result_or_url: Any,
+        path: str | os.PathLike[str],
+        *,
+        task: str | UUID | StartedTask[Any] | None = None,
+        overwrite: bool = False,
+        link_timeout: float | None = 120.0,
+        on_progress: OnProgress | None = None,
+    ) -> int:
+        """Download an export to a file, which is whole or does not exist.
+
+        Stream's credentials are not sent there. A download that breaks off goes on where it stopped, if the
+        server can do that; bad moments, such as a 503 or a reset, are waited out. A link that has expired is
+        renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
+        tells it.
+
+        ::
+
+            export = await client.wait_for_task(await client.export_users(["amy"]))
+            await client.download(export, "amy.json")
+
+        Args:
+            result_or_url: What waiting for an export returned, its `TaskOutcome`, its `StartedTask` (which is
+                waited for), the webhook that tells of it, or the address itself.
+            path: The file to write. Until it is whole, what came is beside it, under its name with
+                ``.stream-tasks.part``.
+            task: The task that exported it, which renews the link, if `result_or_url` does not tell that.
+            overwrite: Whether a file of that name is replaced. The new one has its mode; if it is a link,
+                that is kept and what it leads to is replaced.
+            link_timeout: How long the task is waited for when it is asked for a link, in seconds; None for no
+                limit. The download itself has none: `asyncio.timeout` can give it one.
+            on_progress: Called with the number of bytes so far, and the size of the whole or None; may be a
+                coroutine function.
+
+        Returns:
+            The size of the file, in bytes.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
+            OSError: The file cannot be written: `FileExistsError`, say.
+            StreamDownloadException: The download failed for good.
+            StreamException: Asking for the link failed, or the export itself.
+        """
+        check_callback("on_progress", on_progress)
+        target = check_path("path", path)
+        source = self._source(result_or_url, task, link_timeout)
+        replaces = check_flag("overwrite", overwrite)
+        from stream_tasks import _downloads  # noqa: PLC0415 - few programs need it
+
+        return await _downloads.save(source, target, overwrite=replaces, on_progress=on_progress)
+
+    def open_export(
+        self,
+        result_or_url: Any,
+        *,
+        task: str | UUID | StartedTask[Any] | None = None,
+        link_timeout: float | None = 120.0,
+        on_progress: OnProgress | None = None,
+    ) -> Chunks:
+        """Download an export piece by piece, to be stored elsewhere.
+
+        Stream's credentials are not sent there. A download that breaks off goes on where it stopped, if the
+        server can do that; bad moments, such as a 503 or a reset, are waited out. A link that has expired is
+        renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
+        tells it.
+        What had to be sent again is compared with what came before, so that no file is a mixture of two.
+
+        ::
+
+            async with client.open_export(export) as chunks:
+                async for chunk in chunks:
+                    await upload(chunk)
+
+        Args:
+            result_or_url: The export, as for `download`.
+            task: The task that exported it, as for `download`.
+            link_timeout: How long the task is waited for when it is asked for a link, in seconds.
+            on_progress: Called with the number of bytes so far, and the size of the whole or None; may be a
+                coroutine function.
+
+        Returns:
+            An async iterator over chunks of bytes, which is also an async context: its end ends the download.
+            Nothing is sent before the first chunk is asked for. Only its regular end says that all has come.
+
+        Raises:
+            TypeError: An argument has a wrong type.
+            ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
+            StreamDownloadException: The download failed for good.
+            StreamException: Asking for the link failed, or the export itself.
+        """
+        check_callback("on_progress", on_progress)
+        source = self._source(result_or_url, task, link_timeout)
+        from stream_tasks import _downloads  # noqa: PLC0415 - as above
+
+        return _downloads.Chunks(_downloads.chunks(source, on_progress))
+
+    def _source(
+        self, given: Any, task: str | UUID | StartedTask[Any] | None, link_timeout: float | None
+    ) -> Source:
+        from stream_tasks import _downloads  # noqa: PLC0415 - as above
+
+        if link_timeout is not None:
+            check_seconds("link_timeout", link_timeout)
+        self._here()  # or this client is closed
+        export = _downloads.export_of(given, task)
+        return export.source(lambda task: self.wait_for_task(task, timeout=link_timeout), self._connections)
 
     delete_channels = _operation(_operations.delete_channels)
     export_channels = _operation(_operations.export_channels)

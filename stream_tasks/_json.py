@@ -22,11 +22,11 @@ import json
 import re
 from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
 
 import attrs
 
-from stream_tasks._plain import as_json
+from stream_tasks._plain import LOCAL, as_json
 from stream_tasks.endpoints import status_word
 from stream_tasks.exceptions import StreamDecodeException, one_line
 from stream_tasks.models import ItemResult, ItemResults, Snapshot, Task, TaskError
@@ -136,10 +136,12 @@ def _number(value: Any, _: Any) -> float:
 
 def _model(kind: type, converter: cattrs.Converter) -> Any:
     """Structure an attrs class: nulls are defaults, and what is unknown is kept in ``extra``."""
-    from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415 - see above
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415 - see above
 
     fields = attrs.fields_dict(get_origin(kind) or kind)
-    fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter)
+    local = {name: override(omit=True) for name, a in fields.items() if a.metadata.get(LOCAL)}
+    fields = {name: a for name, a in fields.items() if name not in local}
+    fill: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter, **cast("Any", local))
     optional = {name for name, a in fields.items() if a.default is not attrs.NOTHING}
 
     def build(value: Any, _: Any) -> Any:

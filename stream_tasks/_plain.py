@@ -11,10 +11,13 @@ from uuid import UUID
 
 import attrs
 
-__all__ = ["WHOLE", "as_json", "plain", "shown"]
+__all__ = ["LOCAL", "WHOLE", "as_json", "plain", "shown"]
 
 WHOLE: Final = "whole"
 """Metadata of a model's field: what the server sent is this field's value, not an object that holds it."""
+
+LOCAL: Final = "local"
+"""Metadata of a model's field: it is no part of what the server sent."""
 
 _SHOWN: Final = 200
 """How much of a value a repr shows, in characters."""
@@ -68,7 +71,11 @@ def _scalar(value: Any) -> Any:
 
 
 def _fields(value: Any) -> Any:
-    fields = {each.name: plain(getattr(value, each.name)) for each in attrs.fields(type(value))}
+    fields = {
+        each.name: plain(getattr(value, each.name))
+        for each in attrs.fields(type(value))
+        if not each.metadata.get(LOCAL)
+    }
     for each in attrs.fields(type(value)):
         if each.metadata.get(WHOLE):
             return fields[each.name]

@@ -12,7 +12,16 @@ from stream_tasks._arguments import check_result_type, check_segment, check_task
 from stream_tasks._operations import OPERATIONS
 from stream_tasks.endpoints import TASK, Endpoint, Polled
 from stream_tasks.exceptions import StreamDecodeException, StreamTaskException, one_line
-from stream_tasks.models import ItemResults, StartedTask, T, Task, TaskOutcome, TaskResult
+from stream_tasks.models import (
+    ExportChannelsResult,
+    ExportUsersResult,
+    ItemResults,
+    StartedTask,
+    T,
+    Task,
+    TaskOutcome,
+    TaskResult,
+)
 
 if TYPE_CHECKING:
     from stream_tasks._engine.poll import Key
@@ -243,4 +252,7 @@ def _decoded(payload: dict[str, Any] | None, kind: type[T], task: Task | None) -
     any_kind: Any = kind
     if payload is None and isinstance(any_kind, type) and issubclass(any_kind, ItemResults):
         return cast("T", any_kind(None))  # nothing is known of any item
-    return _json.structure(payload or {}, kind, path="$.result")
+    value = _json.structure(payload or {}, kind, path="$.result")
+    if task is not None and isinstance(value, ExportChannelsResult | ExportUsersResult):
+        return cast("T", evolve(value, task_id=task.task_id))
+    return value

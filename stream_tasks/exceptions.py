@@ -9,6 +9,7 @@
     │   └── StreamWaitTimeoutException   the wait elapsed (also a TimeoutError)
     ├── StreamDecodeException         an answer came that does not fit
     ├── StreamBatchException          one of many batches could not be started
+    ├── StreamDownloadException       an export could not be downloaded
     └── StreamTaskException           the task failed
 
 Wrong arguments are ``ValueError`` and ``TypeError``, before any request.
@@ -33,6 +34,7 @@ __all__ = [
     "StreamApiException",
     "StreamBatchException",
     "StreamDecodeException",
+    "StreamDownloadException",
     "StreamException",
     "StreamRateLimitException",
     "StreamTaskException",
@@ -293,6 +295,24 @@ class StreamBatchException(StreamException):
         fate = "may or may not have been started" if may_have_started else "was not started"
         text = f"{operation}: the batch of {len(batch)} from item {position + 1} on {fate}"
         super().__init__(f"{text}: {reason}".removesuffix(": "))
+
+
+class StreamDownloadException(StreamException):
+    """Raised when an export could not be downloaded, however often it was tried; nothing is left of it.
+
+    Attributes:
+        task_id: The task that exported it, or None when that is not known.
+        status_code: The HTTP status that was answered last, or None when none was.
+    """
+
+    def __init__(self, reason: str, *, task_id: str | None = None, status_code: int | None = None) -> None:
+        self.task_id = task_id
+        self.status_code = status_code
+        super().__init__(reason)
+
+    @property
+    def _kind(self) -> str:
+        return "download_failed"
 
 
 class StreamTaskException(StreamException):

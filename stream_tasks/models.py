@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Literal, cast, final, get_origin
 from attrs import Factory, field, frozen
 from multidict import CIMultiDict
 
-from stream_tasks._plain import WHOLE, plain, shown
+from stream_tasks._plain import LOCAL, WHOLE, plain, shown
 
 if sys.version_info >= (3, 13):  # pragma: no cover
     from typing import TypeVar
@@ -474,6 +474,10 @@ class DeleteCallResult(ItemResults):
     __slots__ = ()
 
 
+def _of_a_task() -> Any:
+    return field(default=None, kw_only=True, eq=False, repr=False, metadata={LOCAL: True})
+
+
 @frozen
 class ExportChannelsResult:
     """Where an export of channels can be fetched.
@@ -483,12 +487,14 @@ class ExportChannelsResult:
         path: The file's path in the bucket.
         s3_bucket_name: The bucket.
         extra: Whatever else the server sent.
+        task_id: The task that exported them, if it is known: `download` asks it for a fresh link.
     """
 
     url: str
     path: str | None = None
     s3_bucket_name: str | None = None
     extra: dict[str, Any] = Factory(dict)
+    task_id: str | None = _of_a_task()
 
 
 @frozen
@@ -498,10 +504,12 @@ class ExportUsersResult:
     Attributes:
         url: A signed address, good for a limited time.
         extra: Whatever else the server sent.
+        task_id: The task that exported them, if it is known: `download` asks it for a fresh link.
     """
 
     url: str
     extra: dict[str, Any] = Factory(dict)
+    task_id: str | None = _of_a_task()
 
 
 @frozen

@@ -34,9 +34,10 @@ from files import FileServer
 
 from stream_tasks import AsyncStream, _batches, _operations
 from stream_tasks._backoff import Backoff
+from stream_tasks._downloads import fetching
 from stream_tasks.cli.app import commands
 from stream_tasks.cli.commands import LazyCommand
-from stream_tasks.cli.files import download, saving
+from stream_tasks.cli.files import saving
 from stream_tasks.cli.operations import options_of
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
@@ -63,7 +64,7 @@ def server() -> Iterator[FakeStream]:
 @pytest.fixture(autouse=True)
 def env(server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
     set_environment(monkeypatch, server)
-    monkeypatch.setattr(download, "RETRIES", Backoff(0.05, 0.05))
+    monkeypatch.setattr(fetching, "RETRIES", Backoff(0.05, 0.05))
 
 
 full = pytest.fixture(full_disk)

@@ -15,6 +15,7 @@ from stream_tasks.exceptions import (
     StreamApiException,
     StreamBatchException,
     StreamDecodeException,
+    StreamDownloadException,
     StreamException,
     StreamRateLimitException,
     StreamTaskException,
@@ -57,6 +58,7 @@ EXAMPLES: list[StreamException] = [
         task_ids=["t-1"],
         reason="HTTP 503",
     ),
+    StreamDownloadException("files.example answered HTTP 403", task_id="t-1", status_code=403),
 ]
 
 COPIES: list[Any] = [

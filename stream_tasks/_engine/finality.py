@@ -12,7 +12,7 @@ from stream_tasks.exceptions import (
     StreamTransportException,
 )
 
-__all__ = ["ends_wait", "is_not_found", "is_passing"]
+__all__ = ["ends_wait", "is_not_found", "is_passing", "is_unverified"]
 
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
@@ -61,9 +61,11 @@ def ends_wait(failure: Exception, *, waited: float, not_found_grace: float) -> b
 
 def _is_unverified(failure: StreamTransportException) -> bool:
     """Whether the other side did not prove who it is. All other trouble with TLS may pass."""
-    if failure.error_type != TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED:
-        return False
-    cause = failure.__cause__
+    return failure.error_type == TRANSPORT_ERROR_TLS_HANDSHAKE_FAILED and is_unverified(failure.__cause__)
+
+
+def is_unverified(cause: BaseException | None) -> bool:
+    """Whether a TLS error says, or may say, that the other side did not prove who it is."""
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__
     return cause is None or isinstance(cause, ssl.SSLCertVerificationError)

@@ -1,8 +1,9 @@
 """Saves exports to files."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +22,7 @@ from rich.text import Text
 
 from stream_tasks._client import AsyncStream
 from stream_tasks.cli import codes
-from stream_tasks.cli.files.download import OnProgress, OnTrouble, download
-from stream_tasks.cli.files.target import DownloadError, Target
+from stream_tasks.cli.files.target import Target
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.console import PipeConsole, is_live
 from stream_tasks.cli.ui.hints import export_left
@@ -61,22 +61,22 @@ async def save(
     Returns:
         The exit code: 0, or 4 if one could not be saved, or 130 after Ctrl-C, 143 after SIGTERM.
     """
-    urls = {str(outcome.task_id): outcome.result().url for outcome in outcomes if outcome.ok}
+    exports = {str(outcome.task_id): outcome for outcome in outcomes if outcome.ok}
     code = 0
     for task, path in zip(tasks, target.paths, strict=False):
         task_id = str(task.task_id)
-        if task_id not in urls:
+        if task_id not in exports:
             continue
         if code > codes.SIGNAL:
             say(export_left(task_id), ERROR)
             continue
         try:
-            size = await _save(client, task_id, urls[task_id], path, target, quiet=quiet)
-        except DownloadError as error:
-            say_error(str(error), {"task_id": task_id})
-            code = codes.ERROR
+            size = await _save(client, exports[task_id], path, target, quiet=quiet)
         except StreamException as error:
             say_error(str(error), {"task_id": task_id})
+            code = codes.ERROR
+        except OSError as error:
+            say_error(f"{error.filename} {error.strerror}", {"task_id": task_id})
             code = codes.ERROR
         except asyncio.CancelledError:
             say(f"\n{stop.word}.", ERROR)
@@ -90,21 +90,15 @@ async def save(
 
 
 async def _save(
-    client: AsyncStream, task_id: str, url: str, path: Path, target: Target, *, quiet: bool
+    client: AsyncStream, export: TaskOutcome[Any], path: Path, target: Target, *, quiet: bool
 ) -> int:
-    async def renew() -> str:
-        result = await client.wait_for_task(task_id, timeout=RENEWAL_TIMEOUT)
-        return str(result.get("url"))
-
-    display, on_progress, on_trouble = _shown(path.name, quiet=quiet)
-    with display:
-        return await download(
-            url,
+    with _shown(path.name, quiet=quiet) as on_progress:
+        return await client.download(
+            export,
             path,
             overwrite=target.overwrite,
-            renew=renew,
+            link_timeout=RENEWAL_TIMEOUT,
             on_progress=on_progress,
-            on_trouble=on_trouble,
         )
 
 
@@ -115,8 +109,9 @@ class _Bar(Progress):
         yield ""
 
 
-def _shown(name: str, *, quiet: bool) -> tuple[AbstractContextManager[object], OnProgress, OnTrouble]:
-    """Return a bar, and the callbacks of a download that update it."""
+@contextmanager
+def _shown(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar, and yield what updates it; say above it when there is trouble."""
     console = PipeConsole(stderr=True, highlight=False)
     bar = _Bar(
         TextColumn(
@@ -133,13 +128,24 @@ def _shown(name: str, *, quiet: bool) -> tuple[AbstractContextManager[object], O
     )
     row = bar.add_task(printable(name), total=None)
 
-    def on_trouble(why: str) -> None:
+    def passes(record: logging.LogRecord) -> bool:
+        """Say what trouble there is, in place of the library's log."""
+        facts = vars(record)
+        if facts.get("stream_event") != "download_retrying":
+            return True
+        why = facts["stream_reason"]
         if style().form is not None:
             say(f"{why}; trying again", WARNING)
         elif not quiet:
             # The console prints above the bar; `say` would write into it.
             console.print(Text(f"Warning: {printable(why)}; trying again."), soft_wrap=True)
+        return False
 
+    logger = logging.getLogger("stream_tasks")
+    logger.addFilter(passes)
     is_drawn = is_live(console) and not quiet and style().form is None
-    display = bar if is_drawn else nullcontext()
-    return display, lambda size, total: bar.update(row, completed=size, total=total), on_trouble
+    try:
+        with bar if is_drawn else nullcontext():
+            yield lambda size, total: bar.update(row, completed=size, total=total)
+    finally:
+        logger.removeFilter(passes)

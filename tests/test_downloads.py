@@ -7,6 +7,7 @@ import os
 import random
 import re
 import ssl
+import tempfile
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,16 +16,17 @@ from typing import Any, TypeAlias
 import anyio
 import click
 import pytest
-from aiohttp import ClientTimeout, web
+from aiohttp import web
 from aioresponses import aioresponses
 from files import Answer, FileServer, part, redirect, reset, unavailable
 from test_transport import CERTIFICATE, PRIVATE_KEY
 
 from stream_tasks._backoff import Backoff
-from stream_tasks.cli.files import download as downloads
-from stream_tasks.cli.files import target as targets
-from stream_tasks.cli.files.download import download
-from stream_tasks.cli.files.target import DownloadError, check_target
+from stream_tasks._downloads import Source, save
+from stream_tasks._downloads import fetching as downloads
+from stream_tasks._http.transport import Connections
+from stream_tasks.cli.files.target import Target
+from stream_tasks.exceptions import StreamDownloadException
 
 resource = pytest.importorskip("resource", reason="full disks are tested where files can be limited")
 
@@ -60,14 +62,23 @@ async def no_renewal() -> str:
 
 @pytest.fixture
 def fetch(files: FileServer, target: Path) -> Fetch:
-    async def fetch(url: str | None = None, **options: Any) -> int:
-        given: dict[str, Any] = {
-            "overwrite": False,
-            "renew": no_renewal,
-            "on_progress": nothing,
-            "on_trouble": nothing,
-        } | options
-        return await download(files.url() if url is None else url, target, **given)
+    async def fetch(
+        url: str | None = None,
+        *,
+        renew: Callable[[], Awaitable[str]] = no_renewal,
+        on_trouble: Callable[[str], object] = nothing,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int | None], object] | None = None,
+        **connections: Any,
+    ) -> int:
+        source = Source(
+            files.url() if url is None else url,
+            "t-1",
+            renew,
+            lambda why, _: on_trouble(why),
+            Connections(**connections),
+        )
+        return await save(source, target, overwrite=overwrite, on_progress=on_progress)
 
     return fetch
 
@@ -300,7 +311,9 @@ async def test_a_file_that_is_not_whole_is_fetched_again(
 async def test_a_file_that_is_never_whole_is_no_file(files: FileServer, fetch: Fetch, target: Path) -> None:
     """It may be like that where it is kept: it is not tried for long."""
     files.answers.extend([packed(PACKED[:CUT])] * 9)
-    with pytest.raises(DownloadError, match="sent no whole file: the gzip content ends in the middle"):
+    with pytest.raises(
+        StreamDownloadException, match="sent no whole file: the gzip content ends in the middle"
+    ):
         await fetch()
     assert not target.exists()
     assert len(files.requests) == 3
@@ -348,9 +361,8 @@ async def test_a_server_that_hangs_is_tried_again(
     files: FileServer, fetch: Fetch, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silence is a bad moment too."""
-    monkeypatch.setattr(downloads, "TIMEOUT", ClientTimeout(total=None, sock_read=0.2))
     monkeypatch.setattr(files, "_send", _first_hanging(files._send))
-    await fetch()
+    await fetch(request_timeout=0.2)
     assert target.read_bytes() == CONTENT
 
 
@@ -382,7 +394,7 @@ async def test_the_server_says_how_long_a_bad_moment_lasts(
 async def test_bad_moments_without_end_are_given_up(files: FileServer, fetch: Fetch, target: Path) -> None:
     """The error says what was wrong last, without the link's signature, and nothing is left."""
     files.answers.extend([503] * 99)
-    with pytest.raises(DownloadError) as info:
+    with pytest.raises(StreamDownloadException) as info:
         await fetch()
     assert str(info.value) == (
         "the download failed 9 times in a row: 127.0.0.1 answered HTTP 503 Service Unavailable"
@@ -394,7 +406,7 @@ async def test_bad_moments_without_end_are_given_up(files: FileServer, fetch: Fe
 async def test_a_server_that_is_gone_is_given_up(fetch: Fetch, target: Path) -> None:
     """Its name is told, and what was wrong."""
     with pytest.raises(
-        DownloadError, match=r"in a row: nowhere\.invalid gave no usable answer \(dns failure\)$"
+        StreamDownloadException, match=r"in a row: nowhere\.invalid gave no usable answer \(dns failure\)$"
     ):
         await fetch("https://nowhere.invalid/export?signature=secret-signature")
     assert nothing_is_left(target)
@@ -405,7 +417,7 @@ async def test_parts_that_nobody_asked_for_are_given_up(
 ) -> None:
     """A part alone is no file."""
     files.answers.extend([part(CONTENT[:9], f"bytes 0-8/{len(CONTENT)}")] * 99)
-    with pytest.raises(DownloadError, match=r"did not send the part of the file that is missing$"):
+    with pytest.raises(StreamDownloadException, match=r"did not send the part of the file that is missing$"):
         await fetch()
     assert nothing_is_left(target)
 
@@ -454,7 +466,7 @@ async def test_a_link_that_is_refused_is_said_in_plain_words(
     async def renew() -> str:
         return files.url()
 
-    with pytest.raises(DownloadError) as info:
+    with pytest.raises(StreamDownloadException) as info:
         await fetch(renew=renew)
     assert re.fullmatch(
         rf"127\.0\.0\.1 answered HTTP {status} [\w ]+: the link may have expired; a fresh link was .+",
@@ -480,7 +492,7 @@ async def test_redirects_are_followed(files: FileServer, fetch: Fetch, target: P
 async def test_redirects_without_end_are_given_up(files: FileServer, fetch: Fetch) -> None:
     """Five are followed."""
     files.answers.extend([redirect("")] * 99)
-    with pytest.raises(DownloadError, match="redirects too often"):
+    with pytest.raises(StreamDownloadException, match="redirects too often"):
         await fetch()
     assert len(files.requests) == 6
 
@@ -494,7 +506,7 @@ async def test_no_redirect_leads_out_of_encryption(
     """From https, only https is followed."""
     mocked.get(re.compile("https://"), status=302, headers={"Location": location}, repeat=True)
     mocked.get(re.compile("http://"), body=b"no")
-    with pytest.raises(DownloadError):
+    with pytest.raises(StreamDownloadException):
         await fetch("https://files.example/export")
     assert all(url.scheme == "https" for _, url in mocked.requests)
     assert nothing_is_left(target)
@@ -513,7 +525,7 @@ async def test_no_redirect_leads_out_of_encryption(
 )
 async def test_a_link_that_is_none_is_refused(url: str, fetch: Fetch, target: Path) -> None:
     """Only http(s) addresses are asked for."""
-    with pytest.raises(DownloadError, match=r"^the export's link is not an http\(s\) address$"):
+    with pytest.raises(StreamDownloadException, match=r"^the export's link is not an http\(s\) address$"):
         await fetch(url)
     assert nothing_is_left(target)
 
@@ -522,7 +534,7 @@ async def test_a_link_that_is_none_is_refused(url: str, fetch: Fetch, target: Pa
 async def test_a_redirect_to_nowhere_is_refused(location: str, files: FileServer, fetch: Fetch) -> None:
     """Where it leads to is checked like the link itself."""
     files.answers.extend([redirect(location)] * 9)
-    with pytest.raises(DownloadError):
+    with pytest.raises(StreamDownloadException):
         await fetch()
 
 
@@ -541,7 +553,9 @@ async def test_a_server_that_does_not_prove_who_it_is(tmp_path: Path, fetch: Fet
     context.load_cert_chain(pem)
     pem.unlink()
     with FileServer(CONTENT, tls=context) as server:
-        with pytest.raises(DownloadError, match=r"the certificate of 127\.0\.0\.1 is not trusted: "):
+        with pytest.raises(
+            StreamDownloadException, match=r"the certificate of 127\.0\.0\.1 is not trusted: "
+        ):
             await fetch(server.url())
         assert not server.requests
     assert nothing_is_left(target)
@@ -555,10 +569,9 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
-        with pytest.raises(
-            DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: File too large$"
-        ):
+        with pytest.raises(OSError, match="cannot be written: File too large") as info:
             await fetch()
+        assert (info.value.errno, info.value.filename) == (errno.EFBIG, f"{target}.stream-tasks.part")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert nothing_is_left(target)
@@ -567,9 +580,7 @@ async def test_a_full_disk_is_said_in_plain_words(fetch: Fetch, target: Path) ->
 async def test_a_directory_that_is_gone_is_said_in_plain_words(fetch: Fetch, target: Path) -> None:
     """The file that cannot be made is named."""
     target.parent.rmdir()
-    with pytest.raises(
-        DownloadError, match=r"export\.json\.stream-tasks\.part cannot be written: No such file or"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*: '.*export\.json'$"):
         await fetch()
 
 
@@ -579,7 +590,7 @@ async def test_a_file_made_meanwhile_is_left_as_it_is(fetch: Fetch, target: Path
     def seen(*_: object) -> None:
         target.write_text("mine")
 
-    with pytest.raises(DownloadError, match=r"another process writes .*export\.json too"):
+    with pytest.raises(FileExistsError, match="is written by another process, too"):
         await fetch(on_progress=seen)
     assert target.read_text() == "mine"
     assert names(target) == ["export.json"]
@@ -621,7 +632,7 @@ async def test_a_link_is_kept(fetch: Fetch, target: Path, tmp_path: Path, *, has
         real.chmod(0o600)
     target.symlink_to("link.json")
     (tmp_path / "link.json").symlink_to("elsewhere/real.json")
-    check_target(target, overwrite=True)
+    check(target, overwrite=True)
     await fetch(overwrite=True)
     assert target.readlink() == Path("link.json")
     assert real.read_bytes() == CONTENT
@@ -665,7 +676,7 @@ async def test_a_link_that_leads_nowhere_is_left_as_it_is(fetch: Fetch, target: 
         if not target.is_symlink():
             target.symlink_to("nowhere")
 
-    with pytest.raises(DownloadError, match=r"another process writes .*export\.json too"):
+    with pytest.raises(FileExistsError, match="is written by another process, too"):
         await fetch(on_progress=seen)
     assert target.readlink() == Path("nowhere")
 
@@ -679,7 +690,7 @@ async def test_two_downloads_of_one_name_do_not_mix(files: FileServer, fetch: Fe
         if size == CUT and not other:
             other.append(asyncio.ensure_future(fetch()))
 
-    with pytest.raises(DownloadError, match="another process writes"):
+    with pytest.raises(FileExistsError, match="is written by another process, too"):
         await fetch(on_progress=seen)
     await other[0]
     assert target.read_bytes() == CONTENT
@@ -709,15 +720,20 @@ async def test_a_cancelled_download_leaves_nothing(
 # What is checked before anything is started
 
 
+def check(path: Path, *, overwrite: bool = False) -> None:
+    """Check as the command line does."""
+    Target.of(path, 1, overwrite=overwrite)
+
+
 def test_a_new_file_and_one_that_may_be_replaced_are_fine(target: Path) -> None:
     """Nothing is made by looking."""
-    check_target(target, overwrite=False)
+    check(target, overwrite=False)
     assert nothing_is_left(target)
     part = target.with_name("export.json.stream-tasks.part")
     part.write_text("old")
-    check_target(target, overwrite=False)
+    check(target, overwrite=False)
     target.write_text("old")
-    check_target(target, overwrite=True)
+    check(target, overwrite=True)
     assert target.read_text() == part.read_text() == "old"
 
 
@@ -744,7 +760,7 @@ def test_a_target_that_cannot_be_written_is_refused(path: str, wrong: str, tmp_p
     (tmp_path / "loose").symlink_to("nowhere")
     (tmp_path / "a.stream-tasks.part").mkdir()
     with pytest.raises(click.BadParameter, match=f"{wrong}$") as info:
-        check_target(tmp_path / path, overwrite=False)
+        check(tmp_path / path)
     assert info.value.param_hint == "'--output'"
 
 
@@ -759,13 +775,13 @@ def test_a_link_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
         ("itself", "cannot be written: Too many levels of symbolic links"),
     ):
         with pytest.raises(click.BadParameter, match=wrong):
-            check_target(tmp_path / name, overwrite=True)
+            check(tmp_path / name, overwrite=True)
 
 
 def test_an_odd_name_is_escaped(tmp_path: Path) -> None:
     """The message steers no terminal."""
     with pytest.raises(click.BadParameter, match=r"/\\u001bc\\udcff cannot be written") as info:
-        check_target(tmp_path / "no\x1b" / "\x1bc\udcff", overwrite=False)
+        check(tmp_path / "no\x1b" / "\x1bc\udcff")
     assert "\x1b" not in info.value.message
 
 
@@ -775,9 +791,9 @@ def test_a_directory_of_others_is_refused(target: Path, monkeypatch: pytest.Monk
     def refuse(**_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(targets, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(click.BadParameter, match=r"export\.json cannot be written: Permission denied$"):
-        check_target(target, overwrite=True)
+        check(target, overwrite=True)
 
 
 def test_a_directory_that_takes_no_files_is_refused(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -785,4 +801,4 @@ def test_a_directory_that_takes_no_files_is_refused(target: Path, monkeypatch: p
     monkeypatch.chdir(target.parent)
     target.parent.rmdir()
     with pytest.raises(click.BadParameter, match=r"^export\.json cannot be written: "):
-        check_target(Path("export.json"), overwrite=True)
+        check(Path("export.json"), overwrite=True)
