@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._blocking import Stream
     from stream_tasks._client import AsyncStream
+    from stream_tasks._engine.durations import Durations, OperationDurations
     from stream_tasks.endpoints import Endpoint
     from stream_tasks.exceptions import (
         StreamApiException,
@@ -60,6 +61,7 @@ __all__ = [
     "DeleteCallResult",
     "DeleteChannelsResult",
     "DeleteUsersResult",
+    "Durations",
     "Endpoint",
     "ExportChannelsResult",
     "ExportUsersResult",
@@ -68,6 +70,7 @@ __all__ = [
     "ImportV2Result",
     "ItemResult",
     "Obstacle",
+    "OperationDurations",
     "RateLimit",
     "Snapshot",
     "StartedTask",
@@ -92,7 +95,7 @@ __all__ = [
 _SUBMODULES: Final = ("exceptions", "models")
 """Public modules that need no import of their own."""
 
-_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_client", "_blocking")
+_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_engine.durations", "_client", "_blocking")
 """Where public names are looked for: those modules first that import the least."""
 
 

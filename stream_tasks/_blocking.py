@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from stream_tasks._backoff import Backoff
     from stream_tasks._downloads import BlockingChunks
+    from stream_tasks._engine.durations import Durations
     from stream_tasks._results import OperationName
     from stream_tasks.endpoints import Polled
     from stream_tasks.models import R, S, T
@@ -84,6 +85,10 @@ class Stream:
         ssl_context: The authorities to trust, in place of the system's.
         trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
+        durations: How long tasks take, as far as another client has learned it: its `durations`, in which
+            both then go on learning, or what ``durations.to_json()`` returned.
+        learning: Whether to learn how long tasks take, and to look when they are likely to end where the
+            quota does not bear all looks; without it, the task comes next that is due for longest.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -105,6 +110,8 @@ class Stream:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         pacing: bool = True,
+        durations: Durations | str | bytes | None = None,
+        learning: bool = True,
     ) -> None:
         # From here on no dump of this frame shows them.
         api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
@@ -125,6 +132,8 @@ class Stream:
             ssl_context=ssl_context,
             trust_env=trust_env,
             pacing=pacing,
+            durations=durations,
+            learning=learning,
         )
         self._loop = LoopThread()
         # Among garbage the session would be lost to the loop, which has to close it: so this keeps it.
@@ -177,6 +186,15 @@ class Stream:
             return self._client.obstacle
 
         return self._loop.run(look)
+
+    @property
+    def durations(self) -> Durations:
+        """How long tasks take, by operation, as far as this client has seen: a mapping.
+
+        ``median, most = client.durations["delete_users"].remaining(30)`` tells how long a deletion that is
+        30 s old still takes; see `Durations`.
+        """
+        return self._client.durations
 
     def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
         """Look at a task at once, since something says that it has ended: a webhook, say.

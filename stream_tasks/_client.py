@@ -8,6 +8,7 @@ import functools
 import inspect
 import logging
 import ssl
+import time
 import weakref
 from collections.abc import (
     AsyncGenerator,
@@ -59,6 +60,7 @@ from stream_tasks._backoff import Backoff, as_backoff
 from stream_tasks._batches import batched_operation, start_batches
 from stream_tasks._clock import check_clock
 from stream_tasks._engine.calls import follow, tell, wait_for_all, wait_for_end
+from stream_tasks._engine.durations import Durations, as_durations
 from stream_tasks._engine.engine import Engine, Limits
 from stream_tasks._engine.inbox import Inbox, unwound
 from stream_tasks._engine.pacing import Pacer, Unpaced
@@ -74,7 +76,7 @@ from stream_tasks._results import (
     OperationName,
     decode_answer,
     goal_of_ids,
-    operation_of,
+    origin_of,
     outcome_at_once,
     outcome_of,
     resolve,
@@ -179,6 +181,10 @@ class AsyncStream:
         ssl_context: The authorities to trust, in place of the system's.
         trust_env: Whether to heed ``HTTPS_PROXY`` and the like, and passwords in .netrc.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
+        durations: How long tasks take, as far as another client has learned it: its `durations`, in which
+            both then go on learning, or what ``durations.to_json()`` returned.
+        learning: Whether to learn how long tasks take, and to look when they are likely to end where the
+            quota does not bear all looks; without it, the task comes next that is due for longest.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -200,6 +206,8 @@ class AsyncStream:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         pacing: bool = True,
+        durations: Durations | str | bytes | None = None,
+        learning: bool = True,
     ) -> None:
         self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
@@ -222,6 +230,8 @@ class AsyncStream:
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._query = protocol.request_target("", self._api_key)
         self._pacer = Pacer if pacing else Unpaced
+        self._durations = as_durations(durations)
+        self._is_learning = bool(learning)
         self._session = check_instance("session", session, aiohttp.ClientSession)
         if trust_env if session is None else session.trust_env:
             check_proxies(self._origin)
@@ -281,6 +291,15 @@ class AsyncStream:
         """What holds back the polls that are due on this event loop, None when nothing does."""
         here = self._engines.get(_running_loop())
         return None if here is None else here.engine.obstacle()
+
+    @property
+    def durations(self) -> Durations:
+        """How long tasks take, by operation, as far as this client has seen: a mapping.
+
+        ``median, most = client.durations["delete_users"].remaining(30)`` tells how long a deletion that is
+        30 s old still takes; see `Durations`.
+        """
+        return self._durations
 
     def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
         """Look at a task at once, since something says that it has ended: a webhook, say.
@@ -445,7 +464,8 @@ class AsyncStream:
             check_callback("on_update", on_update)
         if key is None:
             return result_at_once(goal)
-        return result_of(str(key), await wait_for_end(engine, key, terms, on_update, goal.operation), goal)
+        final = await wait_for_end(engine, key, terms, on_update, origin_of(task, goal))
+        return result_of(str(key), final, goal)
 
     async def wait_for(
         self,
@@ -520,7 +540,7 @@ class AsyncStream:
         if key is None:
             return _each(())
         engine = self._here().engine
-        snapshots = follow(engine, key, engine.terms(backoff, timeout), goal.operation)
+        snapshots = follow(engine, key, engine.terms(backoff, timeout), origin_of(task, goal))
         if result_type is None and operation is None:
             return cast("AsyncGenerator[Task[S]]", snapshots)
         return _typed(snapshots, of_ids)
@@ -586,9 +606,7 @@ class AsyncStream:
             return None if on_outcome is None else tell(on_outcome, outcome)
 
         try:
-            waits = (
-                Wait(key, terms, inbox, operation_of(task, of_ids)) for key, task in list(waiting.items())
-            )
+            waits = (Wait(key, terms, inbox, origin_of(task, of_ids)) for key, task in list(waiting.items()))
             await wait_for_all(inbox, waits, terms.deadline, end, on_update)
         finally:
             await inbox.close()
@@ -662,7 +680,7 @@ class AsyncStream:
         def begin(task: str | UUID | StartedTask[Any] | Polled[Any]) -> None:
             self._here()  # or this client was closed in the meantime
             key, goal = decide(task)
-            wait = Wait(key or "", engine.terms(backoff, timeout), inbox, goal.operation)
+            wait = Wait(key or "", engine.terms(backoff, timeout), inbox, origin_of(task, goal))
             pulled[wait] = goal
             if key is None:
                 inbox.put(wait)
@@ -879,7 +897,8 @@ class AsyncStream:
         limits = Limits(
             self._connections.max_connections, self._connections.request_timeout, self._not_found_grace
         )
-        engine = Engine(self._look_over(transport), self._pacer, limits)
+        durations = self._durations if self._is_learning else None
+        engine = Engine(self._look_over(transport), self._pacer, limits, durations)
         # The loop may end first. Weakly: the engine keeps the connections already.
         transport.on_end = weakref.WeakMethod(engine.close)
         here = self._engines[loop] = _Here(transport, engine)
@@ -900,7 +919,9 @@ class AsyncStream:
         data = (await self._send(request)).data
         task_id = task_id_in(data, request)
         result = None if task_id is not None else decode_answer(data, request.result_type)
-        return StartedTask(task_id, data, request.result_type, result, request.operation, request.items)
+        return StartedTask(
+            task_id, data, request.result_type, result, request.operation, request.items, started=time.time()
+        )
 
 
 def _target(key: str | UUID | Polled[Any], query: str) -> str:

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from stream_tasks import _json
 from stream_tasks._arguments import check_result_type, check_segment, check_task_id, text_value
+from stream_tasks._engine.sighting import UNKNOWN, Origin
 from stream_tasks._operations import OPERATIONS
 from stream_tasks.endpoints import TASK, Endpoint, Polled
 from stream_tasks.exceptions import StreamDecodeException, StreamTaskException, one_line
@@ -33,7 +34,7 @@ __all__ = [
     "OperationName",
     "decode_answer",
     "goal_of_ids",
-    "operation_of",
+    "origin_of",
     "outcome_at_once",
     "outcome_of",
     "resolve",
@@ -147,11 +148,13 @@ def _endpoint_of(operation: str | None) -> Endpoint[Any] | None:
     return described.find_endpoint()
 
 
-def operation_of(task: Any, of_ids: Goal[Any]) -> str | None:
-    """Return the operation that started a task, if it is known."""
+def origin_of(task: Any, of_ids: Goal[Any]) -> Origin:
+    """Return what is known of how a task was started."""
     if isinstance(task, StartedTask):
-        return task.operation
-    return None if isinstance(task, Polled) else of_ids.operation
+        return Origin(task.operation, len(task.items), task._started)  # noqa: SLF001 - for nobody else
+    if isinstance(task, Polled) or of_ids.operation is None:
+        return UNKNOWN
+    return Origin(of_ids.operation)
 
 
 def outcome_of(wait: Wait, goal: Goal[T]) -> TaskOutcome[T]:

@@ -261,6 +261,8 @@ class StartedTask(Generic[T_co]):
     result: T_co | None = None
     operation: str | None = None
     items: tuple[str, ...] = field(default=(), converter=_as_tuple, repr=_few)
+    # Unix time, in seconds. Only the program that started the task knows it.
+    _started: float | None = field(default=None, eq=False, repr=False, kw_only=True)
 
     def to_json(self) -> str:
         """Write it down as JSON, in one line.

@@ -5,6 +5,7 @@ as `slow`. `nox -s slow` runs what is so marked, and all asynchronous tests in a
 `COVERAGE=1` they measure what they cover, and `nox -s coverage` judges both lanes together. A new test is
 marked as slow if it
 
+- takes more than a second of CPU time, or waits for more than a second;
 - needs a package of the dependency group `slow`;
 - is of rare machinery (another shell, server or interpreter), or one of many cases that show the same.
 

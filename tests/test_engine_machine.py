@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from typing import Any
 
@@ -22,11 +23,14 @@ from stream_tasks import (
 )
 from stream_tasks._backoff import as_backoff
 from stream_tasks._engine.calls import follow, wait_for_all, wait_for_end
+from stream_tasks._engine.durations import Durations
 from stream_tasks._engine.engine import Engine, Limits
 from stream_tasks._engine.inbox import Inbox, unwound
 from stream_tasks._engine.pacing import Pacer
 from stream_tasks._engine.poll import Look
+from stream_tasks._engine.sighting import Origin
 from stream_tasks._engine.tracked import Wait
+from stream_tasks._engine.tuning import MIN_ENDS_TO_SKIP
 
 PLACES = 3
 GRACE = 0.05  # by so much a wait may end late
@@ -68,7 +72,10 @@ class Machine(RuleBasedStateMachine):
         self.engine: Engine = self.loop.run_until_complete(self._make())
 
     async def _make(self) -> Engine:
-        return Engine(self._fetch, Pacer, Limits(PLACES, 5.0, 2.0))
+        durations = Durations()
+        for _ in range(MIN_ENDS_TO_SKIP):
+            durations.of("x", 1).ended(0, 40)
+        return Engine(self._fetch, Pacer, Limits(PLACES, 5.0, 2.0), durations)
 
     async def _fetch(self, task_id: Any, limit: float) -> Look:
         assert task_id not in self.polls, "two polls of one task at once"
@@ -100,7 +107,8 @@ class Machine(RuleBasedStateMachine):
     async def _wait(self, call: Call, kind: str, interval: Any, timeout: float | None) -> None:
         terms = self.engine.terms(as_backoff(interval), timeout)
         if kind == "one":
-            await self._judge(call.ids[0], wait_for_end(self.engine, call.ids[0], terms))
+            origin = Origin("x", 1, time.time())
+            await self._judge(call.ids[0], wait_for_end(self.engine, call.ids[0], terms, None, origin))
         elif kind == "follow":
             await self._judge(call.ids[0], self._last(follow(self.engine, call.ids[0], terms)))
         else:
@@ -153,6 +161,12 @@ class Machine(RuleBasedStateMachine):
             poll.set_exception(answer)
         else:
             poll.set_result((Task(task_id, answer, EPOCH, EPOCH), None))
+        self.loop.run_for(0)
+
+    @rule(task_id=st.sampled_from("abcde"))
+    def hint(self, task_id: str) -> None:
+        """Somebody says that a task has ended."""
+        self.engine.hint(task_id)
         self.loop.run_for(0)
 
     @precondition(lambda self: self.calls)

@@ -427,7 +427,7 @@ def test_twenty_thousand_tasks_take_bounded_memory() -> None:
             seen += 1
             if seen % 20_000 == 0:
                 kept = sum(isinstance(item, (Wait, TrackedTask, TaskOutcome)) for item in gc.get_objects())
-                most = max(most, kept, len(client.engine._due._heap))
+                most = max(most, kept, len(client.engine._due._due._heap))
         assert_rests(client.engine)
         return seen, most
 

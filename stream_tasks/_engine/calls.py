@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from stream_tasks._engine.inbox import Inbox
+from stream_tasks._engine.sighting import UNKNOWN
 from stream_tasks._engine.tracked import Wait
 from stream_tasks.models import Task
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from stream_tasks._engine.engine import Engine
     from stream_tasks._engine.poll import Key
+    from stream_tasks._engine.sighting import Origin
     from stream_tasks._engine.tracked import Terms
 
     OnEnd = Callable[[Wait], Awaitable[object] | None]
@@ -32,7 +34,7 @@ async def wait_for_end(
     key: Key,
     terms: Terms,
     on_update: OnUpdate | None = None,
-    operation: str | None = None,
+    origin: Origin = UNKNOWN,
 ) -> Task:
     """Wait for a task's end.
 
@@ -46,7 +48,7 @@ async def wait_for_end(
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=on_update is not None)
-    wait = Wait(key, terms, inbox, operation)
+    wait = Wait(key, terms, inbox, origin)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:
@@ -57,14 +59,12 @@ async def wait_for_end(
     return wait.final()
 
 
-async def follow(
-    engine: Engine, key: Key, terms: Terms, operation: str | None = None
-) -> AsyncGenerator[Task]:
+async def follow(engine: Engine, key: Key, terms: Terms, origin: Origin = UNKNOWN) -> AsyncGenerator[Task]:
     """Yield each new snapshot, the final one last; raises as `wait_for_end` does."""
     turn = engine.beginnings.turn(terms.deadline)
     moment = terms.started if turn is None else await turn
     inbox = Inbox(engine, wants_updates=True)
-    wait = Wait(key, terms, inbox, operation)
+    wait = Wait(key, terms, inbox, origin)
     try:
         await inbox.begin(wait, moment)
         while (event := await inbox.next()) is not wait:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from stream_tasks._engine.tuning import HELD_BACK_AFTER, LATE, STALLED_AFTER
 
 if TYPE_CHECKING:
-    from stream_tasks._engine.due import DueQueue
+    from stream_tasks._engine.lineup import Lineup
     from stream_tasks._engine.pacing import Pacer, Unpaced
     from stream_tasks._engine.poll import InFlight
     from stream_tasks._engine.tracked import TrackedTask, Wait
@@ -29,7 +29,7 @@ class Judge:
 
     __slots__ = ("_due", "_in_flight", "_pacer")
 
-    def __init__(self, pacer: Pacer | Unpaced, in_flight: InFlight, due: DueQueue[TrackedTask]) -> None:
+    def __init__(self, pacer: Pacer | Unpaced, in_flight: InFlight, due: Lineup[TrackedTask]) -> None:
         self._pacer = pacer
         self._in_flight = in_flight
         self._due = due

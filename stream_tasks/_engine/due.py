@@ -32,8 +32,8 @@ class DueQueue(Generic[T]):
     def __contains__(self, item: object) -> bool:
         return item in self._entries
 
-    def __bool__(self) -> bool:
-        return bool(self._entries)
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def push(self, item: T, due: float) -> None:
         """Put `item` in, or move it."""

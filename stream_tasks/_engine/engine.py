@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stream_tasks._engine.alarm import Alarm
 from stream_tasks._engine.deadlines import Judge
-from stream_tasks._engine.due import DueQueue
 from stream_tasks._engine.finality import is_not_found
+from stream_tasks._engine.lineup import Lineup
 from stream_tasks._engine.logs import KNOWN_STATUSES, WaitLog
 from stream_tasks._engine.poll import Fetch, InFlight, Look, Poll
 from stream_tasks._engine.tracked import Terms, TrackedTask, Wait
@@ -28,6 +28,7 @@ from stream_tasks.models import Obstacle
 
 if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
+    from stream_tasks._engine.durations import Durations
     from stream_tasks._engine.pacing import Pacer, Unpaced
     from stream_tasks._engine.poll import Key
 
@@ -65,16 +66,23 @@ class Engine:
         fetch: Asks the server for a task.
         pacer: Makes what decides when the next poll may go out.
         limits: What the client allows.
+        durations: How long tasks take, to learn and to go by; None to do neither.
     """
 
-    def __init__(self, fetch: Fetch, pacer: type[Pacer | Unpaced], limits: Limits) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        pacer: type[Pacer | Unpaced],
+        limits: Limits,
+        durations: Durations | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fetch = fetch
         self._limits = limits
         self._in_flight = InFlight()
         self._pacer = pacer(limits.max_in_flight, self._in_flight)
         self._tasks: dict[Key, TrackedTask] = {}
-        self._due: DueQueue[TrackedTask] = DueQueue()
+        self._due: Lineup[TrackedTask] = Lineup(durations)
         self._judge = Judge(self._pacer, self._in_flight, self._due)
         self._alarm = Alarm()
         self._log = WaitLog()
@@ -112,7 +120,7 @@ class Engine:
         Each time round:
 
         1. A poll whose answer seems to be lost, since later polls were answered, is given up.
-        2. What is due goes out, the longest due first, as the pacer allows.
+        2. What is due goes out as the pacer allows: the longest due first, or what is worth most.
         3. If something is due and only polls that hang are in its way, one of them gives way.
         4. Sleep until one of these can happen next. Joins and answers that change when end the sleep.
         """
@@ -121,7 +129,7 @@ class Engine:
             while self._in_flight.lost_at() <= now:
                 self._in_flight.give_up(now, is_lost=True)
             while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
-                self._send(self._due.pop(), now)
+                self._send(self._due.pop(now), now)
             if self._due.next_due() <= now and self._free_at(now) <= now:
                 self._in_flight.give_up(now, is_lost=False)
             await self._alarm.sleep(now, self._next_event(now))
@@ -142,7 +150,7 @@ class Engine:
         """Send a poll for a task that was due, unless whoever wanted it so early has left."""
         due = tracked.next_look()
         if due > now:
-            self._plan(tracked, due)
+            self._due.push(tracked, due)
             return
         poll = self._begin(tracked, now)
         job = self.make(poll)
@@ -180,7 +188,7 @@ class Engine:
         finally:
             # Also if a handler or a filter of the log raises.
             if tracked.waits:
-                self._plan(tracked, tracked.next_look())
+                self._due.push(tracked, tracked.next_look())
             elif self._tasks.get(tracked.key) is tracked:
                 self._forget(tracked)
             self._wake(now)
@@ -210,7 +218,7 @@ class Engine:
             self._pacer.answered(poll, now, quota)
             if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
                 self._log.answered(tracked, task, now)
-            tracked.observe(task, now, poll.sent_at, self._limits.not_found_grace)
+            tracked.observe(answer, now, poll.sent_at, self._limits.not_found_grace)
 
     def join(self, wait: Wait, *, makes_first_look: bool = False) -> Poll | None:
         """Let `wait` have a part in the looks at its task, and plan one if it wants it earlier.
@@ -223,20 +231,16 @@ class Engine:
         tracked = self._tasks.get(wait.key)
         if tracked is None:
             tracked = self._tasks[wait.key] = TrackedTask(wait.key, wait.inbox.context)
-        tracked.join(wait, now)
+        tracked.join(wait, now, self._due.durations)
         if self._is_closed:
             self._end_closed(wait)
         if wait.ended_at is not None or tracked.poll is not None:
             return None
-        due = self._due.due(tracked)
-        is_first = makes_first_look and due == math.inf and tracked.looked_at is None
+        is_first = makes_first_look and tracked not in self._due and tracked.looked_at is None
         if is_first and self._pacer.next_at(now) <= now < self._due.next_due():
             limit = wait.terms.deadline - now if wait.terms.timeout else math.inf
             return self._begin(tracked, now, limit)
-        wanted = wait.next_look(tracked)
-        if wanted < due:
-            self._plan(tracked, wanted)
-            self._wake(now)
+        self._hasten(tracked, wait.next_look(tracked), now)
         return None
 
     def leave(self, wait: Wait) -> list[asyncio.Task[None]]:
@@ -274,8 +278,7 @@ class Engine:
         if not self._is_closed and self._judge.is_missed(tracked, wait, moment):
             wait.extend(now)
             if tracked is not None and tracked.poll is None:
-                self._plan(tracked, now)
-                self._wake(now)
+                self._hasten(tracked, now, now)
             return True
         wait.time_out(now, self._judge.obstacle(tracked, wait, moment))
         return False
@@ -290,9 +293,8 @@ class Engine:
             return
         now = self._loop.time()
         tracked.hint(now)
-        if tracked.poll is None and tracked.next_look() < self._due.due(tracked):
-            self._plan(tracked, tracked.next_look())
-            self._wake(now)
+        if tracked.poll is None:
+            self._hasten(tracked, tracked.next_look(), now)
 
     def obstacle(self) -> Obstacle | None:
         """Return what holds polls back, if anything does."""
@@ -317,9 +319,10 @@ class Engine:
         message = f"the client was closed while it waited for task {one_line(wait.task_id)} ({seen})"
         wait.finish(self._loop.time(), StreamTransportException(TRANSPORT_ERROR_UNKNOWN, message))
 
-    def _plan(self, tracked: TrackedTask, due: float) -> None:
-        if due < math.inf:
-            self._due.push(tracked, due)
+    def _hasten(self, tracked: TrackedTask, due: float, now: float) -> None:
+        """Have a look taken at `due`, unless one is planned for earlier."""
+        if self._due.hasten(tracked, due):
+            self._wake(now)
 
     def _wake(self, now: float) -> None:
         """Let `_run` see that there is something to do earlier than it knew; begin it if it is not there."""

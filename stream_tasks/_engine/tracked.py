@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from stream_tasks._backoff import FLOOR
 from stream_tasks._engine.finality import ends_wait, is_not_found
 from stream_tasks._engine.poll import Poll
+from stream_tasks._engine.sighting import UNKNOWN, Origin, Sighting
 from stream_tasks._engine.tuning import (
     FRESH,
     LAST_LOOK,
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from stream_tasks._backoff import Backoff
+    from stream_tasks._engine.durations import Durations
     from stream_tasks._engine.inbox import Inbox
-    from stream_tasks._engine.poll import Key
+    from stream_tasks._engine.poll import Key, Look
     from stream_tasks.exceptions import WaitReason
     from stream_tasks.models import Task
 
@@ -102,7 +104,7 @@ class Wait:
         key: The task, or what else is polled.
         terms: How often to look, and until when.
         inbox: What is told of snapshots and of the end.
-        operation: The operation that started the task, if it is known; for the log.
+        origin: What is known of how the task was started.
     """
 
     __slots__ = (
@@ -112,17 +114,17 @@ class Wait:
         "failure",
         "inbox",
         "key",
-        "operation",
+        "origin",
         "polls",
         "task",
         "terms",
     )
 
-    def __init__(self, key: Key, terms: Terms, inbox: Inbox, operation: str | None = None) -> None:
+    def __init__(self, key: Key, terms: Terms, inbox: Inbox, origin: Origin = UNKNOWN) -> None:
         self.key = key
         self.terms = terms
         self.inbox = inbox
-        self.operation = operation
+        self.origin = origin
         self.polls = 0
         self.task: Task | None = None
         self.failure: Exception | None = None
@@ -134,6 +136,11 @@ class Wait:
     def task_id(self) -> str:
         """The id of what is polled."""
         return str(self.key)
+
+    @property
+    def operation(self) -> str | None:
+        """The operation that started the task, if it is known."""
+        return self.origin.operation
 
     @property
     def elapsed(self) -> float:
@@ -240,13 +247,31 @@ class Wait:
             due = max(due, tracked.retry_at)
         if not terms.timeout:
             return due
-        # The last look leaves time for a slow answer.
-        takes = min(SLOWER * tracked.took, terms.timeout / 2)
-        last = terms.deadline - max(min(LAST_LOOK, terms.timeout / 4), takes)
+        takes, last = self._last_look(tracked, terms.timeout)
         if due + takes < last:
             return due
         # A poll sent before the last look is due would still be in flight then, and its answer too old.
         return max(last, looked_at + FLOOR) if tracked.sent_at < last else math.inf
+
+    def latest_look(self, tracked: TrackedTask) -> float:
+        """Return the time from which a look must not be put off for others; infinity for never."""
+        terms = self.terms
+        if terms.one_look_from is not None:
+            return max(terms.started, terms.one_look_from)
+        return self._last_look(tracked, terms.timeout)[1] if terms.timeout else math.inf
+
+    def _last_look(self, tracked: TrackedTask, timeout: float) -> tuple[float, float]:
+        """Return how long the last look may take, and when it is due: it leaves time for a slow answer."""
+        takes = min(SLOWER * tracked.took, timeout / 2)
+        return takes, self.terms.deadline - max(min(LAST_LOOK, timeout / 4), takes)
+
+    def skips(self) -> float | None:
+        """Return the poll interval if looks that cannot pay may be left out, else None.
+
+        Who follows the snapshots wants all looks. Of a task of unknown operation too little can be known.
+        """
+        is_for_the_end = self.origin.operation is not None and not self.inbox.wants_updates
+        return self.terms.backoff.interval if is_for_the_end and self.failure is None else None
 
     def _wants_own_look(self, tracked: TrackedTask, looked_at: float) -> bool:
         """Whether nothing that was seen so far serves as a look for this caller."""
@@ -283,6 +308,7 @@ class TrackedTask:
         "looked_at",
         "poll",
         "retry_at",
+        "seen",
         "sent_at",
         "task",
         "took",
@@ -301,6 +327,7 @@ class TrackedTask:
         self.hinted_at: float | None = None
         self.retry_at = 0.0
         self.task: Task | None = None
+        self.seen: Sighting | None = None
 
     @property
     def task_id(self) -> str:
@@ -312,8 +339,25 @@ class TrackedTask:
         """The operation that started the task, if one of the waits knows it."""
         return next((wait.operation for wait in self.waits if wait.operation is not None), None)
 
-    def join(self, wait: Wait, now: float) -> None:
-        """Let `wait` have a part in all that is seen from now on, and in what is known."""
+    @property
+    def sighting(self) -> Sighting:
+        """What was seen of the task's life: only where durations are learned."""
+        assert self.seen is not None  # noqa: S101
+        return self.seen
+
+    def join(self, wait: Wait, now: float, durations: Durations | None) -> None:
+        """Let `wait` have a part in all that is seen from now on, and in what is known.
+
+        Args:
+            wait: The wait.
+            now: The time.
+            durations: How long tasks take, to learn from what is seen; None to learn nothing.
+        """
+        if durations is not None:
+            if self.seen is None:
+                self.seen = Sighting.first(durations, wait.origin, now)
+            elif wait.operation is not None and self.operation is None:
+                self.seen.belongs_to(durations, wait.origin)
         self.waits[wait] = None
         if self.poll is not None and not self.poll.is_withdrawn:
             wait.count_poll()
@@ -369,6 +413,22 @@ class TrackedTask:
                 soonest = min(soonest, wait.next_look(self), self._hinted_look())
         return soonest
 
+    def pays_at(self, due: float) -> float:
+        """Return when a look that is due then can pay, even if there are enough looks for all tasks."""
+        if self.seen is None or self.hinted_at is not None:
+            return due
+        intervals = [wait.skips() for wait in self.waits if wait.ended_at is None]
+        interval = min((interval for interval in intervals if interval is not None), default=None)
+        if interval is None or None in intervals:
+            return due
+        return max(due, min(self.seen.pays_at(due, interval), self.latest_look()))
+
+    def latest_look(self) -> float:
+        """Return the time from which a look must not be put off for other tasks; infinity for never."""
+        if self.hinted_at is not None:
+            return -math.inf
+        return min((wait.latest_look(self) for wait in self.waits if wait.ended_at is None), default=math.inf)
+
     def _hinted_look(self) -> float:
         """Return when a hint wants a look, infinity if none has come since the last poll was sent."""
         if self.hinted_at is None:
@@ -378,19 +438,23 @@ class TrackedTask:
             due = max(due, self.looked_at + FLOOR)
         return max(due, self.retry_at) if self.failures else due
 
-    def observe(self, answer: Task | Exception, now: float, sent_at: float, not_found_grace: float) -> None:
+    def observe(self, answer: Look | Exception, now: float, sent_at: float, not_found_grace: float) -> None:
         """Take in what a poll brought, and tell the waits."""
         self.looked_at = now
         if isinstance(answer, Exception):
+            seen: Task | Exception = answer
             self.failures += 1
             self.retry_at = now + RETRY_BACKOFF.delay(self.failures)
         else:
+            seen, quota = answer
             self.failures = 0
             self.took = now - sent_at
-            self.task = answer
+            self.task = seen
+            if self.seen is not None:
+                self.seen.take_in(seen, now, quota)
         for number, wait in enumerate(list(self.waits)):
             if wait.ended_at is None:
-                wait.see(answer, now, sent_at, not_found_grace, is_shared=number > 0)
+                wait.see(seen, now, sent_at, not_found_grace, is_shared=number > 0)
 
 
 def _copy(failure: Exception) -> Exception:

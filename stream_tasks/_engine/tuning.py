@@ -140,6 +140,89 @@ GIVE_WAY_INTERVAL: Final = 0.5
 WAKE_SLACK: Final = 0.002
 """Seconds. The engine's sleep is not cut short for less: to wake it costs about as much as half a poll."""
 
+# How long tasks take
+
+FIRST_EDGE: Final = 0.5
+"""Seconds. The first bin of ages ends here: hardly anybody looks more often."""
+
+RATIO: Final = 1.25
+"""Factor. Each other bin ends at so many times the age where it begins. With wider bins, ends between 180 s
+and 220 s are told less well from earlier ones; with narrower ones, more ends are needed to fill them."""
+
+BINS: Final = 66
+"""Bins. The last one begins after eight days, when a wait is as good as hopeless."""
+
+PRIOR: Final = 0.1
+"""Ends. So much the prior weighs in each bin: ten ends in a bin outweigh it a hundred times."""
+
+PRIOR_OF_QUANTILES: Final = 0.01
+"""Ends. So much it weighs where quantiles are told: a single end already tells where about they are."""
+
+HALF_LIFE: Final = 300
+"""Ends. After so many more, evidence weighs half: durations that double are followed within about as many."""
+
+FADE_EVERY: Final = 16
+"""Ends. Evidence is faded once for so many, which costs less than at each."""
+
+NOTE_AFTER: Final = 1.1
+"""Factor. That a task lives on is noted once its age is so many times the one that was noted last: less than
+a bin of error, for some dozens of notes in a life of any length."""
+
+MIN_ENDS: Final = 8
+"""Ends of one operation. Before so many were seen, looks are taken in order of when they became due."""
+
+# Which task is looked at next under a quota
+
+SCARCE_AFTER: Final = 0.1
+"""Seconds. If a look is taken so late after it became due, there are not enough looks for all tasks."""
+
+MOVED_AT_ONCE: Final = 50
+"""Tasks. At most so many are placed by what a look is worth before each look, about 200 µs of work, however
+many became due together."""
+
+MIN_PRICE: Final = 1e-6
+"""Seconds of delay. The price never falls below this, so that it can rise again."""
+
+WORTHY: Final = 0.9
+"""A look that is worth this part of the price is taken: the order hardly depends on the price."""
+
+MAX_TRIES: Final = 8
+"""Of so many tasks whose look is not worth the price yet, the best one is looked at."""
+
+SIMILAR: Final = 0.7
+"""A task's place tells what a look is worth, if the price then was at least this part of the price now."""
+
+PRICE_GAIN: Final = 3.0
+"""In one round, the price moves by about this power of what looks are worth in prices."""
+
+FEW_TASKS: Final = 50
+"""Tasks. The price moves as if so many more waited: a few looks tell little."""
+
+MAX_FALL: Final = 0.25
+"""A look that is worth less than this part of the price counts as this part."""
+
+FAR_ABOVE: Final = 4.0
+"""If a look is worth so many prices, the price is out of date."""
+
+LEAP: Final = 1.05
+"""Factor. The price then rises by this with each look."""
+
+REVIEW_AFTER: Final = 1
+"""Rounds. A task that has waited for so many is placed again, since the price has moved."""
+
+STARVES_AFTER: Final = 3
+"""Rounds. A task that has waited for so many is looked at when its turn to be reviewed comes, at most one
+round later: at the latest after four times the even interval."""
+
+# Looks that cannot pay
+
+PAYS: Final = 0.001
+"""While there are enough looks for all, a look is taken once it is worth this part of the poll interval. In
+simulations this saves up to two thirds of the looks and makes delays longer by 6 % at the most."""
+
+MIN_ENDS_TO_SKIP: Final = 30
+"""Ends of one operation. Before so many were seen, no look is skipped."""
+
 # The queue
 
 MAX_STALE: Final = 1_000
