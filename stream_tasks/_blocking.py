@@ -19,7 +19,7 @@ from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
-from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome
+from stream_tasks.models import Obstacle, StartedTask, Stats, Task, TaskOutcome
 
 if TYPE_CHECKING:
     import ssl
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._results import OperationName
     from stream_tasks.endpoints import Polled
+    from stream_tasks.instrumentation import Hook
     from stream_tasks.models import R, S, T
     from stream_tasks.webhooks import TaskEvent
 
@@ -82,6 +83,8 @@ class Stream:
         ssl_context: The authorities to trust, in place of the system's.
         trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
+        hooks: Functions that are called with what happens to this client's waits, in its own thread; see
+            `stream_tasks.instrumentation`.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -103,6 +106,7 @@ class Stream:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         pacing: bool = True,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         # From here on no dump of this frame shows them.
         api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
@@ -123,6 +127,7 @@ class Stream:
             ssl_context=ssl_context,
             trust_env=trust_env,
             pacing=pacing,
+            hooks=hooks,
         )
         self._loop = LoopThread()
         # Among garbage the session would be lost to the loop, which has to close it: so this keeps it.
@@ -173,6 +178,20 @@ class Stream:
 
         async def look() -> Obstacle | None:
             return self._client.obstacle
+
+        return self._loop.run(look)
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what this client does, for health pages and notebooks; any thread may ask.
+
+        ``client.stats().waiting``
+
+        Returns:
+            The snapshot; all of it is zero or None before the first call.
+        """
+
+        async def look() -> Stats:
+            return self._client.stats()
 
         return self._loop.run(look)
 

@@ -84,11 +84,14 @@ from stream_tasks._results import (
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.endpoints import Polled, check_polled
 from stream_tasks.exceptions import StreamDecodeException, StreamException
+from stream_tasks.instrumentation._hooks import guard
+from stream_tasks.instrumentation._naming import naming
 from stream_tasks.models import (
     Obstacle,
     R,
     S,
     StartedTask,
+    Stats,
     StreamResponse,
     T,
     Task,
@@ -101,6 +104,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from stream_tasks._engine.poll import Fetch, Key, Look
+    from stream_tasks.instrumentation import Hook
 
 __all__ = ["AsyncStream"]
 
@@ -174,6 +178,8 @@ class AsyncStream:
         ssl_context: The authorities to trust, in place of the system's.
         trust_env: Whether to heed ``HTTPS_PROXY`` and the like, and passwords in .netrc.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
+        hooks: Functions that are called with what happens to this client's waits; see
+            `stream_tasks.instrumentation`.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -195,6 +201,7 @@ class AsyncStream:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         pacing: bool = True,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
@@ -217,6 +224,7 @@ class AsyncStream:
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._query = protocol.request_target("", self._api_key)
         self._pacer = Pacer if pacing else Unpaced
+        self._hooks = guard(hooks)
         self._session = check_instance("session", session, aiohttp.ClientSession)
         if trust_env if session is None else session.trust_env:
             check_proxies(self._origin)
@@ -276,6 +284,17 @@ class AsyncStream:
         """What holds back the polls that are due on this event loop, None when nothing does."""
         here = self._engines.get(_running_loop())
         return None if here is None else here.engine.obstacle()
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what this client does on this event loop, for health pages and notebooks.
+
+        ``client.stats().waiting``
+
+        Returns:
+            The snapshot; all of it is zero or None before the first call and after the client was closed.
+        """
+        here = self._engines.get(_running_loop())
+        return Stats() if here is None else here.engine.stats()
 
     def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
         """Look at a task at once, since something says that it has ended: a webhook, say.
@@ -765,7 +784,7 @@ class AsyncStream:
         limits = Limits(
             self._connections.max_connections, self._connections.request_timeout, self._not_found_grace
         )
-        engine = Engine(self._look_over(transport), self._pacer, limits)
+        engine = Engine(self._look_over(transport), self._pacer, limits, self._hooks)
         # The loop may end first. Weakly: the engine keeps the connections already.
         transport.on_end = weakref.WeakMethod(engine.close)
         here = self._engines[loop] = _Here(transport, engine)
@@ -777,7 +796,10 @@ class AsyncStream:
     async def _send(self, request: Request[Any]) -> StreamResponse[dict[str, Any]]:
         target = protocol.request_target(request.path, self._api_key, request.params)
         body = None if request.json is None else _json.dumps(request.json)
-        status, headers, content, _ = await self._here().transport.exchange(request.method, target, body=body)
+        with naming(request.operation):
+            status, headers, content, _ = await self._here().transport.exchange(
+                request.method, target, body=body
+            )
         protocol.check_status(status, headers, content)
         data = _json.structure(_json.loads(content) if content else {}, dict[str, Any])
         return StreamResponse(data, status, headers, protocol.parse_rate_limit(headers))
