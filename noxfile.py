@@ -100,7 +100,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy, and the public API's with pyright too."""
-    session.install("-e", ".[cli]", *group("typing"), *group("tests"), "nox")
+    session.install("-e", ".[cli,otel,prometheus]", *group("typing"), *group("tests"), "nox")
     session.run("mypy")
     # The node that was installed with it, and no look for a newer pyright.
     env = {"PYRIGHT_PYTHON_GLOBAL_NODE": "0", "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}

@@ -19,7 +19,7 @@ from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
-from stream_tasks.models import Obstacle, StartedTask, Task, TaskOutcome
+from stream_tasks.models import Obstacle, StartedTask, Stats, Task, TaskOutcome
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from stream_tasks._engine.durations import Durations
     from stream_tasks._results import OperationName
     from stream_tasks.endpoints import Polled
+    from stream_tasks.instrumentation import Hook
     from stream_tasks.models import R, S, T
     from stream_tasks.webhooks import TaskEvent
 
@@ -89,6 +90,8 @@ class Stream:
             both then go on learning, or what ``durations.to_json()`` returned.
         learning: Whether to learn how long tasks take, and to look when they are likely to end where the
             quota does not bear all looks; without it, the task comes next that is due for longest.
+        hooks: Functions that are called with what happens to this client's waits, in its own thread; see
+            `stream_tasks.instrumentation`.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -112,6 +115,7 @@ class Stream:
         pacing: bool = True,
         durations: Durations | str | bytes | None = None,
         learning: bool = True,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         # From here on no dump of this frame shows them.
         api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
@@ -134,6 +138,7 @@ class Stream:
             pacing=pacing,
             durations=durations,
             learning=learning,
+            hooks=hooks,
         )
         self._loop = LoopThread()
         # Among garbage the session would be lost to the loop, which has to close it: so this keeps it.
@@ -195,6 +200,20 @@ class Stream:
         30 s old still takes; see `Durations`.
         """
         return self._client.durations
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what this client does, for health pages and notebooks; any thread may ask.
+
+        ``client.stats().waiting``
+
+        Returns:
+            The snapshot; all of it is zero or None before the first call.
+        """
+
+        async def look() -> Stats:
+            return self._client.stats()
+
+        return self._loop.run(look)
 
     def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
         """Look at a task at once, since something says that it has ended: a webhook, say.

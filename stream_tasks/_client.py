@@ -88,11 +88,14 @@ from stream_tasks._results import (
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.endpoints import Polled, check_polled
 from stream_tasks.exceptions import StreamDecodeException, StreamException
+from stream_tasks.instrumentation._hooks import guard
+from stream_tasks.instrumentation._naming import naming
 from stream_tasks.models import (
     Obstacle,
     R,
     S,
     StartedTask,
+    Stats,
     StreamResponse,
     T,
     Task,
@@ -107,6 +110,7 @@ if TYPE_CHECKING:
 
     from stream_tasks._downloads import Chunks, Source
     from stream_tasks._engine.poll import Fetch, Key, Look
+    from stream_tasks.instrumentation import Hook
 
 __all__ = ["AsyncStream"]
 
@@ -185,6 +189,8 @@ class AsyncStream:
             both then go on learning, or what ``durations.to_json()`` returned.
         learning: Whether to learn how long tasks take, and to look when they are likely to end where the
             quota does not bear all looks; without it, the task comes next that is due for longest.
+        hooks: Functions that are called with what happens to this client's waits; see
+            `stream_tasks.instrumentation`.
 
     Raises:
         TypeError: An argument has a wrong type.
@@ -208,6 +214,7 @@ class AsyncStream:
         pacing: bool = True,
         durations: Durations | str | bytes | None = None,
         learning: bool = True,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
@@ -232,6 +239,7 @@ class AsyncStream:
         self._pacer = Pacer if pacing else Unpaced
         self._durations = as_durations(durations)
         self._is_learning = bool(learning)
+        self._hooks = guard(hooks)
         self._session = check_instance("session", session, aiohttp.ClientSession)
         if trust_env if session is None else session.trust_env:
             check_proxies(self._origin)
@@ -300,6 +308,17 @@ class AsyncStream:
         30 s old still takes; see `Durations`.
         """
         return self._durations
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what this client does on this event loop, for health pages and notebooks.
+
+        ``client.stats().waiting``
+
+        Returns:
+            The snapshot; all of it is zero or None before the first call and after the client was closed.
+        """
+        here = self._engines.get(_running_loop())
+        return Stats() if here is None else here.engine.stats()
 
     def hint(self, about: TaskEvent | str | UUID | StartedTask[Any] | Polled[Any]) -> None:
         """Look at a task at once, since something says that it has ended: a webhook, say.
@@ -898,7 +917,7 @@ class AsyncStream:
             self._connections.max_connections, self._connections.request_timeout, self._not_found_grace
         )
         durations = self._durations if self._is_learning else None
-        engine = Engine(self._look_over(transport), self._pacer, limits, durations)
+        engine = Engine(self._look_over(transport), self._pacer, limits, durations, self._hooks)
         # The loop may end first. Weakly: the engine keeps the connections already.
         transport.on_end = weakref.WeakMethod(engine.close)
         here = self._engines[loop] = _Here(transport, engine)
@@ -910,7 +929,10 @@ class AsyncStream:
     async def _send(self, request: Request[Any]) -> StreamResponse[dict[str, Any]]:
         target = protocol.request_target(request.path, self._api_key, request.params)
         body = None if request.json is None else _json.dumps(request.json)
-        status, headers, content, _ = await self._here().transport.exchange(request.method, target, body=body)
+        with naming(request.operation):
+            status, headers, content, _ = await self._here().transport.exchange(
+                request.method, target, body=body
+            )
         protocol.check_status(status, headers, content)
         data = _json.structure(_json.loads(content) if content else {}, dict[str, Any])
         return StreamResponse(data, status, headers, protocol.parse_rate_limit(headers))

@@ -35,6 +35,7 @@ __all__ = [
     "RateLimit",
     "Snapshot",
     "StartedTask",
+    "Stats",
     "StreamResponse",
     "Task",
     "TaskError",
@@ -209,6 +210,29 @@ class Obstacle:
 
     reason: Literal["rate_limited", "unreachable"]
     seconds: float
+
+
+@frozen
+class Stats:
+    """What a client does at the moment, for health pages and notebooks.
+
+    Attributes:
+        waiting: The waits under way.
+        in_flight: The polls that are not answered yet.
+        quota: The quota as the last answer told it, None if none did.
+        held_until: When polls may go out again after a refusal or in an outage, None if nothing holds them.
+        polls: The polls that were sent so far.
+        refused: The polls that were answered with a 429.
+        obstacle: What holds back the polls that are due, None if nothing does.
+    """
+
+    waiting: int = 0
+    in_flight: int = 0
+    quota: RateLimit | None = None
+    held_until: datetime | None = None
+    polls: int = 0
+    refused: int = 0
+    obstacle: Obstacle | None = None
 
 
 @frozen

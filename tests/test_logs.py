@@ -251,3 +251,94 @@ async def test_a_filter_that_raises_loses_no_wait(event: str) -> None:
         logger.removeFilter(raise_once)
     assert [str(error) for error in told] == [event]
     assert_rests(client.engine)
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> dict[int, list[str]]:
+    """The ids of failed tasks by the level of their records."""
+    told: dict[int, list[str]] = {logging.WARNING: [], logging.INFO: []}
+    for record in caplog.records:
+        if record.stream_event == "wait_finished":  # type: ignore[attr-defined]
+            told[record.levelno].append(record.stream_task_id)  # type: ignore[attr-defined]
+    return told
+
+
+def counted(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """What the warnings that count other failures counted."""
+    counts = [record for record in caplog.records if record.stream_event == "waits_failed"]  # type: ignore[attr-defined]
+    assert {record.levelno for record in counts} <= {logging.WARNING}
+    assert all(f"{record.stream_count} more waits have failed" in record.getMessage() for record in counts)  # type: ignore[attr-defined]
+    return [record.stream_count for record in counts]  # type: ignore[attr-defined]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("error", ["failed", StreamApiException(status_code=401)])
+async def test_many_failures_do_not_flood_the_log(error: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Ten are warnings, one more warning counts the others, and each of them has a record at INFO."""
+    ids = [f"t{number}" for number in range(600)]
+    await ScriptedStream(Script(error)).wait_for_tasks(ids)
+    told = failures(caplog)
+    assert len(told[logging.WARNING]) == 10
+    assert sorted(told[logging.WARNING] + told[logging.INFO]) == sorted(ids)
+    assert counted(caplog) == [590]
+
+
+@pytest.mark.looptime
+async def test_failures_that_go_on_are_counted_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where one wait follows another: there are at most twelve warnings in ten seconds."""
+    caplog.set_level(logging.WARNING, "stream_tasks")
+    client = ScriptedStream(Script("failed", latency=0.05))
+    begun = asyncio.get_running_loop().time()
+    for number in range(500):
+        with pytest.raises(StreamTaskException):
+            await client.wait_for_task(f"t{number}")
+    tens = (asyncio.get_running_loop().time() - begun) / 10
+    await client.aclose()
+    shown = len(failures(caplog)[logging.WARNING])
+    assert 10 * int(tens) <= shown <= 10 * (tens + 1)
+    assert len(counted(caplog)) <= 2 * (tens + 1)
+    assert shown + sum(counted(caplog)) == 500
+
+
+@pytest.mark.looptime
+async def test_failures_are_counted_while_others_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """No further failure, and no end of all waits, is needed for that."""
+    client = ScriptedStream(ById({"on": ["running"], **{f"t{number}": ["failed"] for number in range(15)}}))
+    waiting = asyncio.create_task(client.wait_for_task("on", timeout=None))
+    await client.wait_for_tasks([f"t{number}" for number in range(15)])
+    await asyncio.sleep(5)
+    assert counted(caplog) == []
+    await asyncio.sleep(10)
+    assert counted(caplog) == [5]
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert counted(caplog) == [5]
+
+
+async def test_requests_name_the_operation(
+    server: FakeStream, client: AsyncStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request that starts it, and those that ask for its task; a request for itself has none."""
+    started = await client.delete_users(["u"])
+    await client.wait_for_task(started)
+    await client.wait_for_tasks([server.add_task(statuses=[])], operation="export_users")
+    await client.get_task(str(started.task_id))
+    told = [
+        (record.stream_method, record.stream_operation)  # type: ignore[attr-defined]
+        for record in caplog.records
+        if record.stream_event == "request"  # type: ignore[attr-defined]
+    ]
+    assert told[0] == ("POST", "delete_users")
+    assert set(told[1:-2]) == {("GET", "delete_users")}
+    assert told[-2:] == [("GET", "export_users"), ("GET", None)]
+
+
+async def test_requests_that_fail_name_the_operation(
+    server: FakeStream, client: AsyncStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A poll without an answer is told with what it was for."""
+    server.add_task("t", statuses=[])
+    server.inject(Fault.reset(), times=1)
+    await client.wait_for_task("t", operation="delete_users")
+    requests = [record for record in caplog.records if record.stream_event == "request"]  # type: ignore[attr-defined]
+    assert {record.stream_operation for record in requests} == {"delete_users"}  # type: ignore[attr-defined]
+    assert "connection_reset" in {getattr(record, "stream_error_type", None) for record in requests}

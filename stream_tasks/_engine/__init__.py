@@ -16,5 +16,6 @@
 - ``finality``: which failures end a wait
 - ``pacing``: when the next poll may go out
 - ``tuning``: every number that tunes these
-- ``logs``: what becomes of waits, told to the logger
+- ``reporter``: tells the log and the hooks what happens, and counts it
+- ``logs``: the hook that tells the logger
 """

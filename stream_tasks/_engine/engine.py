@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_tasks._engine.alarm import Alarm
 from stream_tasks._engine.deadlines import Judge
-from stream_tasks._engine.finality import is_not_found
 from stream_tasks._engine.lineup import Lineup
-from stream_tasks._engine.logs import KNOWN_STATUSES, WaitLog
 from stream_tasks._engine.poll import Fetch, InFlight, Look, Poll
+from stream_tasks._engine.reporter import Reporter
 from stream_tasks._engine.tracked import Terms, TrackedTask, Wait
 from stream_tasks._engine.tuning import WAKE_SLACK
 from stream_tasks._engine.turns import Beginnings, Endings
@@ -24,13 +24,14 @@ from stream_tasks.exceptions import (
     StreamTransportException,
     one_line,
 )
-from stream_tasks.models import Obstacle
+from stream_tasks.models import Obstacle, Stats
 
 if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._engine.durations import Durations
     from stream_tasks._engine.pacing import Pacer, Unpaced
     from stream_tasks._engine.poll import Key
+    from stream_tasks.instrumentation._hooks import Guarded
 
 __all__ = ["Engine", "Limits"]
 
@@ -67,6 +68,7 @@ class Engine:
         pacer: Makes what decides when the next poll may go out.
         limits: What the client allows.
         durations: How long tasks take, to learn and to go by; None to do neither.
+        hooks: Who is told what happens, beside the log and the hooks of the process.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Engine:
         pacer: type[Pacer | Unpaced],
         limits: Limits,
         durations: Durations | None = None,
+        hooks: tuple[Guarded, ...] = (),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fetch = fetch
@@ -85,7 +88,7 @@ class Engine:
         self._due: Lineup[TrackedTask] = Lineup(durations)
         self._judge = Judge(self._pacer, self._in_flight, self._due)
         self._alarm = Alarm()
-        self._log = WaitLog()
+        self._reporter = Reporter(hooks, self._pacer, self._loop.time)
         self._is_closed = False
         self.beginnings = Beginnings(self._loop)
         self.endings = Endings(self._loop)
@@ -153,6 +156,7 @@ class Engine:
             self._due.push(tracked, due)
             return
         poll = self._begin(tracked, now)
+        self._reporter.sent(poll, due)
         job = self.make(poll)
         try:
             # Without `context=`, which not every task factory takes.
@@ -171,7 +175,7 @@ class Engine:
         """Make a poll, and tell everyone who waits what it brought."""
         answer: Look | Exception | None = None
         try:
-            answer = await poll.answer(self._fetch)
+            answer = await poll.answer(self._reporter.around(poll, self._fetch))
         finally:
             self._ended(poll, answer)
 
@@ -197,8 +201,10 @@ class Engine:
         tracked = poll.tracked
         if answer is None:
             self._pacer.dropped(poll, now)
+            self._reporter.dropped(poll, now)
         elif poll.was_cut(answer, now):
             self._pacer.dropped(poll, now)
+            self._reporter.dropped(poll, now)
             for wait in list(tracked.waits):
                 if wait.terms.deadline <= now and not self._judge.is_missed(tracked, wait, now):
                     wait.time_out(now, self._judge.obstacle(tracked, wait, now))
@@ -209,15 +215,12 @@ class Engine:
             else:
                 _note_failure(self._pacer, poll, answer, now)
             tracked.observe(answer, now, poll.sent_at, self._limits.not_found_grace)
-            if not is_not_found(answer) and any(wait.ended_at is None for wait in tracked.waits):
-                # Otherwise nobody is going to look again, or the task is not visible yet.
-                self._log.failed(tracked, answer, now)
+            self._reporter.failed(poll, answer, now)
         else:
             task, quota = answer
             self._in_flight.answered(poll, now)
             self._pacer.answered(poll, now, quota)
-            if self._log.trouble_since is not None or task.status not in KNOWN_STATUSES:
-                self._log.answered(tracked, task, now)
+            self._reporter.answered(poll, task, quota, now)
             tracked.observe(answer, now, poll.sent_at, self._limits.not_found_grace)
 
     def join(self, wait: Wait, *, makes_first_look: bool = False) -> Poll | None:
@@ -227,7 +230,7 @@ class Engine:
             The task's first poll, begun and counted, if the caller makes it itself and may do so at once.
         """
         now = self._loop.time()
-        self._log.started(wait)
+        self._reporter.started(wait)
         tracked = self._tasks.get(wait.key)
         if tracked is None:
             tracked = self._tasks[wait.key] = TrackedTask(wait.key, wait.inbox.context)
@@ -251,7 +254,7 @@ class Engine:
         """
         tracked = self._tasks[wait.key]
         tracked.leave(wait)
-        self._log.left(wait, self._loop.time())
+        self._reporter.left(wait, self._loop.time())
         if tracked.waits:
             # If nobody else wants the next look so early, that is seen when it is due.
             return []
@@ -307,9 +310,24 @@ class Engine:
         # Infinity: a poll is out already.
         return Obstacle(reason, max(at - now, 0.0) if at < math.inf else 0.0)
 
+    def stats(self) -> Stats:
+        """Return a snapshot of what is under way."""
+        now = self._loop.time()
+        held = self._pacer.held_until - now
+        return Stats(
+            waiting=self._reporter.waiting,
+            in_flight=len(self._in_flight),
+            quota=self._reporter.quota,
+            held_until=datetime.now(UTC) + timedelta(seconds=held) if held > 0 else None,
+            polls=self._in_flight.total,
+            refused=self._reporter.refused,
+            obstacle=self.obstacle(),
+        )
+
     def close(self) -> None:
         """End all waits with an error, those that have not had their turn as they join."""
         self._is_closed = True
+        self._reporter.close()
         for tracked in list(self._tasks.values()):
             for wait in list(tracked.waits):
                 self._end_closed(wait)

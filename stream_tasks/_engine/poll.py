@@ -53,6 +53,7 @@ class Poll:
         has_begun: Whether the job has taken its first step.
         is_given_up: Whether it hung for so long that another one has its place.
         is_withdrawn: Whether it is being cancelled, since nobody waits for the answer any more.
+        late: How much later it was sent than it was due, in seconds, as far as somebody wants to know.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Poll:
         "is_given_up",
         "is_withdrawn",
         "job",
+        "late",
         "limit",
         "sent_at",
         "tracked",
@@ -75,6 +77,11 @@ class Poll:
         self.has_begun = False
         self.is_given_up = False
         self.is_withdrawn = False
+        self.late = 0.0
+
+    def note_late(self, seconds: float) -> None:
+        """Note how much later this poll was sent than it was due."""
+        self.late = seconds
 
     def made_by(self, job: asyncio.Task[None]) -> None:
         """Note the asyncio task that makes this poll."""
@@ -130,9 +137,13 @@ class InFlight:
 
     Invariant: a poll is here from just before the pacer is told that it was sent until just before the pacer
     is told how it ended. Only the engine adds and removes polls; the pacer reads.
+
+    Attributes:
+        last_sent_at: When the last poll was sent.
+        total: All polls that were ever sent.
     """
 
-    __slots__ = ("_answered_sent_at", "_gave_way_at", "_patience", "_polls", "last_sent_at")
+    __slots__ = ("_answered_sent_at", "_gave_way_at", "_patience", "_polls", "last_sent_at", "total")
 
     def __init__(self) -> None:
         self._polls: dict[Poll, None] = {}
@@ -140,6 +151,7 @@ class InFlight:
         self._gave_way_at = -math.inf
         self._answered_sent_at = -math.inf
         self.last_sent_at = -math.inf
+        self.total = 0
 
     def __len__(self) -> int:
         return len(self._polls)
@@ -155,6 +167,7 @@ class InFlight:
         """Add a poll that is being sent."""
         self._polls[poll] = None
         self.last_sent_at = poll.sent_at
+        self.total += 1
 
     def remove(self, poll: Poll) -> None:
         """Remove a poll that has ended."""

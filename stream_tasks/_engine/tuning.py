@@ -232,3 +232,9 @@ MAX_STALE: Final = 1_000
 
 WARNING_INTERVAL: Final = 1.0
 """Seconds. Where bad moments and good ones alternate, there is one warning in this time."""
+
+FAILURES_SHOWN: Final = 10
+"""So many failed waits in an interval are warnings of their own: enough to see what they have in common."""
+
+FAILURES_INTERVAL: Final = 10.0
+"""Seconds. The failed waits beyond those are counted by one warning in this time."""

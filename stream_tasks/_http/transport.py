@@ -32,6 +32,7 @@ from stream_tasks.exceptions import (
     TRANSPORT_ERROR_UNKNOWN,
     StreamTransportException,
 )
+from stream_tasks.instrumentation._naming import OPERATION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -246,6 +247,7 @@ class Transport:
                 "stream_event": "request",
                 "stream_method": method,
                 "stream_path": url.raw_path,
+                "stream_operation": OPERATION.get(),
                 "stream_duration": duration,
                 **{f"stream_{name}": fact for name, fact in facts.items()},
             },

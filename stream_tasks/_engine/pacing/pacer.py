@@ -63,6 +63,9 @@ class Unpaced:
     has_rate = False
     """Whether polls are spread by a rate."""
 
+    held_until = -math.inf
+    """When polls may go out again: nothing holds them."""
+
     def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
         """Return what holds polls back: here nothing does."""
         del now, since
@@ -147,6 +150,11 @@ class Pacer:
     def has_rate(self) -> bool:
         """Whether polls are spread by a rate: that of the quota, or a learned one."""
         return bool(self._window.limit) or self._rate.is_known
+
+    @property
+    def held_until(self) -> float:
+        """When polls may go out again after a refusal or during an outage; it may be past."""
+        return max(self._hold.until, self._outage.probe_at)
 
     # Notes: each says what became of one poll.
 

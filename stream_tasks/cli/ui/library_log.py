@@ -59,4 +59,4 @@ class _Handler(logging.Handler):
             if time.monotonic() < self._quiet_until:
                 return True
             self._quiet_until = time.monotonic() + _RETRYING_EVERY
-        return event == "wait_finished"
+        return event in ("wait_finished", "waits_failed")
