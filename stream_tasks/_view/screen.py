@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import RLock
-from typing import Final, Self
+from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
