@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stream_tasks._backoff import Backoff
     from stream_tasks._blocking import Stream
     from stream_tasks._client import AsyncStream
+    from stream_tasks._report import Report, report
     from stream_tasks.endpoints import Endpoint
     from stream_tasks.exceptions import (
         StreamApiException,
@@ -68,6 +69,7 @@ __all__ = [
     "ItemResult",
     "Obstacle",
     "RateLimit",
+    "Report",
     "Snapshot",
     "StartedTask",
     "Stream",
@@ -85,12 +87,13 @@ __all__ = [
     "TaskOutcome",
     "TaskResult",
     "__version__",
+    "report",
 ]
 
 _SUBMODULES: Final = ("exceptions", "models")
 """Public modules that need no import of their own."""
 
-_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_client", "_blocking")
+_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_report", "_client", "_blocking")
 """Where public names are looked for: those modules first that import the least."""
 
 

@@ -220,7 +220,7 @@ def test_a_reader_that_leaves(shop: FakeStream) -> None:
     shop.heal()
     with process.stdout:
         assert process.stdout.read() == "a\nafter\n"
-    process.wait()
+    assert process.wait() in (0, 120)  # Python could not flush stderr
 
 
 def test_without_rich() -> None:

@@ -17,6 +17,8 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def printable(text: str) -> str:
     """Escape characters that could steer a terminal, and what is not valid Unicode, as JSON would."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
