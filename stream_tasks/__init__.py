@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stream_tasks._blocking import Stream
     from stream_tasks._client import AsyncStream
     from stream_tasks._engine.durations import Durations, OperationDurations
+    from stream_tasks._report import Report, report
     from stream_tasks.endpoints import Endpoint
     from stream_tasks.exceptions import (
         StreamApiException,
@@ -73,6 +74,7 @@ __all__ = [
     "Obstacle",
     "OperationDurations",
     "RateLimit",
+    "Report",
     "Snapshot",
     "StartedTask",
     "Stats",
@@ -92,12 +94,21 @@ __all__ = [
     "TaskOutcome",
     "TaskResult",
     "__version__",
+    "report",
 ]
 
 _SUBMODULES: Final = ("exceptions", "models")
 """Public modules that need no import of their own."""
 
-_DEFINED_IN: Final = (*_SUBMODULES, "endpoints", "_backoff", "_engine.durations", "_client", "_blocking")
+_DEFINED_IN: Final = (
+    *_SUBMODULES,
+    "endpoints",
+    "_backoff",
+    "_engine.durations",
+    "_report",
+    "_client",
+    "_blocking",
+)
 """Where public names are looked for: those modules first that import the least."""
 
 

@@ -17,6 +17,7 @@ from stream_tasks._client import AsyncStream
 from stream_tasks._green import new_queue
 from stream_tasks._loop_thread import LoopThread
 from stream_tasks._operations import MOST_ITEMS
+from stream_tasks._origins import remember
 from stream_tasks._secret import concealed, hidden
 from stream_tasks.exceptions import StreamTransportException
 from stream_tasks.models import Obstacle, StartedTask, Stats, Task, TaskOutcome
@@ -502,7 +503,7 @@ class Stream:
             operation=cast("Any", operation),
             on_update=self._loop.in_caller(on_update, calls),
         )
-        return self._iterate(outcomes, calls)
+        return remember(self._iterate(outcomes, calls), self, timeout, max_waiting)
 
     def start_in_batches(
         self,

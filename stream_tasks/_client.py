@@ -70,6 +70,7 @@ from stream_tasks._http import auth, protocol
 from stream_tasks._http.proxies import check_proxies
 from stream_tasks._http.transport import Connections, Transport, drop
 from stream_tasks._http.trust import system_context
+from stream_tasks._origins import remember
 from stream_tasks._requests import Request, custom
 from stream_tasks._results import (
     Goal,
@@ -730,7 +731,8 @@ class AsyncStream:
         of_ids = goal_of_ids(result_type, operation)
         decide = functools.partial(resolve, of_ids=of_ids, result_type=result_type, name="each of tasks")
         source = tasks if isinstance(tasks, AsyncIterable) else _each(check_tasks(tasks))
-        return self._race(source, decide, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
+        outcomes = self._race(source, decide, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
+        return remember(outcomes, self, timeout, max_waiting)
 
     async def _race(
         self,

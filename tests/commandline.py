@@ -120,11 +120,11 @@ class Terminal:
         columns: How wide the terminal is.
         lines: How high it is.
         is_forked: Whether to `start` it, or to `start_python` with it.
-        streams: Where stdin, stdout or stderr go, if not to the terminal.
+        streams: Where stdin, stdout or stderr go, if not to the terminal; the `program` for `start`.
     """
 
     def __init__(
-        self, *args: str, columns: int = 80, lines: int = 24, is_forked: bool = True, **streams: int
+        self, *args: str, columns: int = 80, lines: int = 24, is_forked: bool = True, **streams: Any
     ) -> None:
         self._leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

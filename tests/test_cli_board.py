@@ -1,11 +1,14 @@
 """What people see of a wait: counts, rates, rows, and what holds it up."""
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from stream_tasks import Obstacle, Task
+from stream_tasks._view.board import Ended
+from stream_tasks._view.text import about
 from stream_tasks.cli.endings import Ending
 from stream_tasks.cli.ui.progress import Board, Row, explain
 from stream_tasks.cli.ui.screen import Lines, row_table
@@ -78,6 +81,58 @@ class TestBoard:
         clock.now += 2
         assert ", 5 a minute, " in wait.progress
 
+    def test_time_left(self, clock: Clock) -> None:
+        """The rest is estimated by the rate of the last minute, and by nothing older."""
+        wait = board(clock, 1000, None)
+        for second in range(300):
+            wait.tick(None)
+            if second < 120:
+                wait.end(Ending(str(second), "completed"))
+            if second == 1:
+                assert wait.seconds_left is None
+            clock.now += 1
+            if second == 119:
+                assert wait.seconds_left == pytest.approx(880)
+                assert (
+                    wait.progress == "120 of 1,000 done, 0 failed, 1 a second, about 15 min left, 2:00 so far"
+                )
+            if second == 149:
+                assert wait.seconds_left == pytest.approx(880 * 2, rel=0.1)
+        assert wait.seconds_left is None
+        assert "left" not in wait.progress
+
+    def test_no_time_left(self, clock: Clock) -> None:
+        """Nothing is estimated of a total that is not known, and when all are done."""
+        unknown, over = Board((), None, None, clock), board(clock, 1)
+        for wait in (unknown, over):
+            wait.tick(None)
+            wait.end(Ended("0", "timed_out", "still running"))
+        clock.now += 3
+        assert unknown.seconds_left is None
+        assert over.seconds_left is None
+        assert unknown.progress == "1 done, 0 failed, 1 timed out, 20 a minute, 3 s so far"
+        assert over.end_line == "1 of 1 done, 0 failed, 1 timed out, in 3.0 s"
+        assert [row.note for row in unknown.rows(5)] == ["still running"]
+
+    def test_threads(self, clock: Clock) -> None:
+        """One thread may show what another one counts."""
+        wait = Board((), None, None, clock)
+        is_over = threading.Event()
+
+        def show() -> None:
+            while not is_over.is_set():
+                wait.tick(None)
+                _ = wait.progress, wait.rows(20), wait.end_line
+                clock.now += 1
+
+        shower = threading.Thread(target=show)
+        shower.start()
+        for number in range(20_000):
+            wait.end(Ended(str(number), f"status {number}", ""))
+        is_over.set()
+        shower.join()
+        assert wait.done == 20_000
+
     def test_few_rows(self, clock: Clock) -> None:
         """Few tasks keep their places."""
         wait = board(clock, 3)
@@ -122,6 +177,18 @@ class TestBoard:
         clock.now += 1
         wait.tick(None)
         assert wait.obstacle is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.1, "5 s"), (41, "45 s"), (55.1, "1 min"), (61, "2 min"), (3599, "1 h 0 min"), (7801, "2 h 11 min"),
+        (1e9, "277,777 h 47 min"),
+    ],
+)  # fmt: skip
+def test_rough_times(seconds: float, text: str) -> None:
+    """An estimate is rounded up, to what can be known."""
+    assert about(seconds) == text
 
 
 @pytest.mark.parametrize(

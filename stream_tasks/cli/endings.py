@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import attrs
 from attrs import field, frozen
 
+from stream_tasks._view.text import note_of
 from stream_tasks.cli import codes
 from stream_tasks.cli.ui.output import printable, to_json
 from stream_tasks.exceptions import (
@@ -123,11 +124,7 @@ class Ending:
         kind, description = self._error
         if self.status == "completed":
             return printable(to_json(self.result, ensure_ascii=False)) if self.result else ""
-        if self.status == "timed_out":
-            return kind.replace("_", " ")
-        return printable(
-            description if self.status == "error" else f"{kind}: {description}".removesuffix(": ")
-        )
+        return note_of(self.status, kind, description)
 
     @property
     def _error(self) -> tuple[str, str]:

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "export-users": "Export all data of users.",
     "get": "Look at one task, and print it as JSON.",
     "reactivate-users": "Let deactivated users connect again.",
+    "report": "Report on waits that have ended.",
     "serve": "Run a fake Stream server until Ctrl-C.",
     "wait": "Wait for tasks, and print their results.",
 }

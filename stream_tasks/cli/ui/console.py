@@ -4,25 +4,12 @@ import sys
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.highlighter import JSONHighlighter
 
+from stream_tasks._view.screen import PipeConsole, is_live
 from stream_tasks.cli.ui.output import is_terminal, printable, to_json
 
 __all__ = ["PipeConsole", "is_live", "show_json"]
-
-
-class PipeConsole(Console):
-    """A console that leaves a closed pipe to the command line's own handling."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise again what rich would turn into an exit code of its own."""
-        raise BrokenPipeError
-
-
-def is_live(console: Console) -> bool:
-    """Whether lines that were written can be overwritten. A forced colour does not make a terminal."""
-    return console.file.isatty() and not console.is_dumb_terminal
 
 
 def show_json(value: Any) -> None:

@@ -5,13 +5,13 @@ import io
 import math
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any
+
+from stream_tasks._view.text import duration, is_terminal, printable
 
 __all__ = ["describe", "duration", "is_terminal", "prepare", "printable", "to_json"]
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
-_MINUTE = 60
-_HOUR = 3600
 
 
 def prepare() -> None:
@@ -26,22 +26,6 @@ def prepare() -> None:
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "").strip("0"):
             os.environ.pop(name, None)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal. It is None if its descriptor was closed."""
-    return stream is not None and stream.isatty()
-
-
-def printable(text: str) -> str:
-    """Escape characters that could steer a terminal, and what is not valid Unicode, as JSON would."""
-    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    import json
-
-    return json.dumps(character)[1:-1]
 
 
 def to_json(value: Any, **options: Any) -> str:
@@ -75,13 +59,3 @@ def describe(error: OSError) -> str:
     elif error.errno not in _NO_DESCRIPTOR:
         why = f"cannot write: {why}"
     return why
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people: ``3.2 s``, ``2:05`` or ``1:02:05``."""
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), _MINUTE)
-    if seconds < _HOUR:
-        return f"{minutes}:{rest:02}"
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
