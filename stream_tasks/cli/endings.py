@@ -88,8 +88,8 @@ class Ending:
         elapsed = fields.get("elapsed", 0.0)
         if not isinstance(elapsed, int | float) or not 0 <= elapsed < math.inf:
             raise ValueError("'elapsed' must be a number of seconds")
-        if isinstance(items := fields.get("items"), list):
-            fields["items"] = tuple(items)
+        if not isinstance(fields.get("items", []), list):
+            raise ValueError("'items' must be a list")  # noqa: TRY004
         known = attrs.fields_dict(cls)
         return cls(**{name: value for name, value in fields.items() if name in known})
 
