@@ -12,10 +12,11 @@ from stream_tasks.cli.commands import COMMANDS
 from stream_tasks.cli.files.ids import read_ids
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.options import (
-    FILE,
     begin_log,
+    check_export_options,
     client_options,
     connection_options,
+    export_options,
     output_options,
     pace_options,
     source_options,
@@ -78,7 +79,7 @@ class OperationCommand(click.Command):
                 click.Option(
                     ["--dry-run"], is_flag=True, help="Print what would be started, and start nothing."
                 ),
-                *_export_options(exports=exports),
+                *(export_options() if exports else []),
                 click.Option(
                     ["--wait/--no-wait"],
                     default=True,
@@ -116,8 +117,7 @@ class OperationCommand(click.Command):
         begin_log(given)
         api_key = given["api_key"] or os.environ.get("STREAM_API_KEY")
         connection = {} if dry_run else client_options(given)
-        if given.get("overwrite") and given["output"] is None:
-            raise click.UsageError("--overwrite needs --output")
+        check_export_options(given.get("output"), overwrite=given.get("overwrite", False))
         if given.get("output") is not None and not given["wait"]:
             raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
         check = _cid if self.noun == "channels" else _text
@@ -209,32 +209,6 @@ def _confirm(ctx: click.Context, what: str) -> None:
 def _confirmation_options(*, asks: bool) -> list[click.Option]:
     about = "Do not ask. Without it, nothing is started when there is no terminal to ask on."
     return [click.Option(["-y", "--yes"], is_flag=True, help=about)] if asks else []
-
-
-def _export_options(*, exports: bool) -> list[click.Option]:
-    if not exports:
-        return []
-    return [
-        click.Option(
-            ["-o", "--output"],
-            metavar="FILE",
-            type=FILE,
-            callback=_output_path,
-            help="Download the export to FILE once it is complete. With several tasks, each has its own "
-            "file, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
-        ),
-        click.Option(["--overwrite"], is_flag=True, help="Let --output replace files."),
-    ]
-
-
-def _output_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    if value == "-":
-        raise click.BadParameter("'-' is stdout, which gets the results of the tasks: name a file")
-    if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
-        raise click.BadParameter(f"{value!r} is a directory: name a file")
-    return value
 
 
 def _text(value: str) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 from stream_tasks._client import AsyncStream
 from stream_tasks.cli import codes, signals
-from stream_tasks.cli.files.saving import save
 from stream_tasks.cli.files.target import Target
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.signals import Stop
@@ -34,13 +33,13 @@ def start_and_wait(
     Returns:
         The exit code.
     """
-    options = WaitOptions(again=lambda ids, **_: go_on_with(ids), started_here=True, **shown)
+    options = WaitOptions(again=lambda ids, **_: go_on_with(ids), started_here=True, target=target, **shown)
 
     async def main(stop: Stop) -> int:
         async with client:
             if not is_waiting:
                 return await _start(client, job, options, stop)
-            return await _start_and_wait(client, job, options, target, stop)
+            return await _start_and_wait(client, job, options, stop)
 
     with library_log():
         return signals.run(main)
@@ -55,9 +54,7 @@ async def _start(client: AsyncStream, job: Job, options: WaitOptions, stop: Stop
     return max(started.code, codes.FAILED if failed else 0)
 
 
-async def _start_and_wait(
-    client: AsyncStream, job: Job, options: WaitOptions, target: Target | None, stop: Stop
-) -> int:
+async def _start_and_wait(client: AsyncStream, job: Job, options: WaitOptions, stop: Stop) -> int:
     def on_started(task: StartedTask[Any], ids: Sequence[str]) -> None:
         if task.task_id is not None:
             facts = {"task_id": task.task_id, "operation": job.operation, "items": list(ids)}
@@ -70,6 +67,4 @@ async def _start_and_wait(
     code = await wait_and_show(client, started.tasks, options, stop, on_outcome=outcomes.append)
     if show_failed_items(job, (outcome.result() for outcome in outcomes if outcome.ok)):
         code = max(code, codes.FAILED)
-    if target is not None and code < codes.SIGNAL:
-        code = max(code, await save(client, started.tasks, outcomes, target, stop, quiet=options.quiet))
     return max(started.code, code)
