@@ -20,6 +20,7 @@ from stream_tasks.cli.options import (
     output_options,
     pace_options,
     source_options,
+    wait_option,
 )
 from stream_tasks.cli.ui.help import epilog
 from stream_tasks.cli.ui.log import say
@@ -80,11 +81,7 @@ class OperationCommand(click.Command):
                     ["--dry-run"], is_flag=True, help="Print what would be started, and start nothing."
                 ),
                 *(export_options() if exports else []),
-                click.Option(
-                    ["--wait/--no-wait"],
-                    default=True,
-                    help="Wait for the tasks, the default; or print their ids, one a line, for 'wait -'.",
-                ),
+                wait_option("Wait for the tasks, the default; or print their ids, one a line, for 'wait -'."),
                 *pace_options(
                     timeout=600,
                     about="The time-out of the wait, counted from the start of the last task; 0 for one poll "
@@ -160,7 +157,7 @@ class OperationCommand(click.Command):
 
         job = Job(self.operation, self.noun, ids, own, as_item, operations.max_items(self.operation))
         try:
-            operations.check(self.operation, [as_item(ids[0])], own)
+            operations.check(self.operation, [as_item(ids[0])], **own)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         return job

@@ -26,6 +26,7 @@ __all__ = [
     "seconds_or_none",
     "source_options",
     "task_id",
+    "wait_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -100,6 +101,15 @@ def source_options() -> list[click.Option]:
             help="The column of the ids, if files and stdin are tables (CSV) with a line of headings.",
         ),
     ]
+
+
+def wait_option(about: str) -> click.Option:
+    """Return the option that says whether to wait for what was started, ``wait``.
+
+    Args:
+        about: The help for it.
+    """
+    return click.Option(["--wait/--no-wait"], default=True, help=about)
 
 
 def pace_options(*, timeout: float, about: str) -> list[click.Option]:

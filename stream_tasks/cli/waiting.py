@@ -62,6 +62,7 @@ class WaitOptions:
         again: Returns the hint for going on later.
         started_here: Whether only this process knows the ids: `again` then names each that is left.
         target: Where exports are saved, if they are: a file for each task.
+        operation: The operation that started the tasks of which only the ids are known, if that is known.
     """
 
     poll_interval: float = 1.0
@@ -75,6 +76,7 @@ class WaitOptions:
     again: Again | None = None
     started_here: bool = False
     target: Target | None = None
+    operation: str | None = None
 
 
 async def wait_and_show(
@@ -202,7 +204,11 @@ class _Wait:
         options = self._options
         tasks = [task for task in self._tasks if _id_of(task) not in self._final]
         outcomes = self._client.as_completed(
-            tasks, options.poll_interval, options.timeout, on_update=self._board.see
+            tasks,
+            options.poll_interval,
+            options.timeout,
+            operation=options.operation,
+            on_update=self._board.see,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:

@@ -24,6 +24,12 @@ from stream_tasks.cli.ui.log import say
 __all__ = ["command"]
 
 
+def _operation(value: str) -> str:
+    from stream_tasks.cli.operations import operation_name
+
+    return operation_name(value)
+
+
 @click.command(
     "wait",
     params=[
@@ -45,6 +51,12 @@ __all__ = ["command"]
             metavar="FILE",
             help="Keep what has ended in FILE, a JSON object a line. The same command with the same file "
             "goes on where it was stopped: it prints what has ended, and waits for the rest.",
+        ),
+        click.Option(
+            ["--operation"],
+            metavar="NAME",
+            type=_operation,
+            help="The operation that started the tasks, such as create-import: imports are polled elsewhere.",
         ),
         *export_options(),
         *output_options(),
@@ -70,7 +82,7 @@ __all__ = ["command"]
             1: "a task failed",
             2: "wrong usage, no credentials, or a file or stdout cannot be used",
             3: "the time-out was reached; a task may still be running",
-            4: "a task could not be polled or saved, or the server refuses the credentials",
+            4: "a task could not be polled or saved, or the credentials are refused",
             130: "interrupted by Ctrl-C",
             141: "the reader of the output has gone",
             143: "ended by SIGTERM",

@@ -61,14 +61,20 @@ def go_on(ids: Sequence[str], sources: Sequence[str], *, has_journal: bool, with
     return hint
 
 
-def go_on_with(ids: Sequence[str]) -> str:
-    """Tell how to wait for tasks that were started here, and name each of them."""
+def go_on_with(ids: Sequence[str], options: Sequence[str] = ()) -> str:
+    """Tell how to wait for tasks that were started here, and name each of them.
+
+    Args:
+        ids: The tasks.
+        options: Options of the command that waits.
+    """
     if len(ids) <= _MAX_IDS:
-        return f"To go on waiting:\n  {_command('wait', *ids)}{_secret_note()}"
+        return f"To go on waiting:\n  {_command('wait', *ids, options=options)}{_secret_note()}"
     lines = "\n".join(map(_line, ids))
+    command = _command("wait", STDIN, options=options)
     return (
         f"# started, and not known to have ended: {len(ids):,} tasks\n{lines}\n"
-        f"To go on waiting, give these lines to:\n  {_command('wait', STDIN)}{_secret_note()}"
+        f"To go on waiting, give these lines to:\n  {command}{_secret_note()}"
     )
 
 
