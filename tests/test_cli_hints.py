@@ -90,17 +90,22 @@ class TestOperations:
         }
         with context(**options):
             how, command = hints.go_on_with(["a", "-b"]).splitlines()
-            link = hints.export_left("a")
+            how_to_save, save = hints.save_later({"a": "a file", "-b": "b"}, overwrite=True).splitlines()[::2]
         words = ["--api-key", "k", "--api-secret-file", "a file", "--base-url", "http://x:1"]
         assert how == "To go on waiting:"
         assert shlex.split(command) == ["stream-tasks", "wait", *words, "--", "a", "-b"]
-        get = shlex.join(["stream-tasks", "get", *words, "a"])
-        assert link == f"The export is still there: {get} prints its link."
+        assert how_to_save == "To go on, and save what is exported:"
+        output = ["--output", "b", "--overwrite"]
+        assert shlex.split(save) == ["stream-tasks", "wait", *output, *words, "--", "-b"]
 
     def test_secret(self) -> None:
         """A secret that was typed is left out, and it says so."""
         with context(api_secret="hush"):
-            shown = [hints.go_on_with(["a"]), hints.go_on_with(["a"] * 11), hints.export_left("a")]
+            shown = [
+                hints.go_on_with(["a"]),
+                hints.go_on_with(["a"] * 11),
+                hints.save_later({"a": "f"}, overwrite=False),
+            ]
         for hint in shown:
             assert "hush" not in hint
             assert hint.endswith("\nThe secret is left out: set STREAM_API_SECRET.")

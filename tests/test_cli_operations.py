@@ -487,7 +487,7 @@ def test_a_secret_in_the_place_of_the_key_is_not_shown(
 # The log
 
 
-RECORD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) {1,3}(.+)")
+RECORD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) (.+)")
 
 
 def test_stderr_as_text_records(run: Run, server: FakeStream) -> None:
@@ -1028,7 +1028,11 @@ def test_a_download_that_fails(run: Run, exports: FakeStream, files: FileServer,
     assert ended.code == 4
     task_id = ended.err.removeprefix("Started ")[:36]
     assert "Error: 127.0.0.1 answered HTTP 404 Not Found: the link may have expired" in ended.err
-    assert f"The export is still there: stream-tasks get {task_id} prints its link.\n" in ended.err
+    path = tmp_path / "users-1.json"
+    assert ended.err.endswith(
+        f"\nTo go on, and save what is exported:\n  stream-tasks wait --output {path} {task_id}\n"
+    )
+    assert [outcome["saved"] for outcome in lines(ended.out)] == [str(tmp_path / "users-2.json"), None]
     assert "s3cret" not in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
     # The link was renewed in between.
@@ -1064,7 +1068,7 @@ def test_a_link_that_cannot_be_renewed(
     exports.inject(Fault.status(401), path="/tasks/")
     ended = run("export-users", *users(30), "--output", str(tmp_path / "users.json"))
     assert ended.code == 4
-    assert re.search(r"Error: HTTP 401.*\nThe export is still there: ", ended.err)
+    assert re.search(r"Error: HTTP 401.*\n(?s:.*)To go on, and save what is exported:\n", ended.err)
     assert [path.name for path in tmp_path.iterdir()] == ["users-2.json"]
 
 
@@ -1093,9 +1097,7 @@ def test_a_link_that_is_not_renewed_in_time(
     exports.inject(Fault.reset(), path="/tasks/", times=10_000)
     ended = run("export-users", "jane", "--output", str(tmp_path / "users.json"))
     assert ended.code == 4
-    assert re.search(
-        r"Error: task \S+ did not finish within 0\.3 s.*\nThe export is still there: ", ended.err
-    )
+    assert re.search(r"Error: task \S+ did not finish within 0\.3 s.*\nTo go on, and save", ended.err)
     assert not list(tmp_path.iterdir())
 
 
@@ -1141,7 +1143,7 @@ def test_progress_on_a_terminal(exports: FakeStream, files: FileServer, tmp_path
     assert ended.code == 0
     shown = plain(ended.out)
     assert re.search(r"users\.json ━+.*190\.0/190\.0 kB", shown)
-    assert shown.endswith(f"Saved {path} (190.0 kB).\n")
+    assert f"Saved {path} (190.0 kB).\n" in shown
     assert path.read_bytes() == files.content
 
 
@@ -1150,7 +1152,7 @@ def test_a_warning_on_a_terminal(exports: FakeStream, files: FileServer, tmp_pat
     files.answers.append(503)
     terminal = Terminal("export-users", "jane", "-o", str(tmp_path / "users.json"), columns=200)
     assert terminal.end().code == 0
-    *_, warning, saved = terminal.shown.splitlines()
+    _, warning, saved, *_ = terminal.shown.splitlines()
     assert warning == "Warning: 127.0.0.1 answered HTTP 503 Service Unavailable; trying again."
     assert saved.startswith("Saved ")
     assert "━" not in terminal.shown
@@ -1181,8 +1183,11 @@ def test_signals_while_downloading(
     ended = end(process)
     assert ended.code == code
     assert not list(tmp_path.iterdir())
-    link = r"The export is still there: stream-tasks get [\w-]{36} prints its link\.\n"
-    assert re.search(rf"\n{word}\.\n{link}{link}$", ended.err)
+    commands = "".join(
+        rf"  stream-tasks wait --output {tmp_path}/users-{number}.json [\w-]{{36}}\n" for number in (1, 2)
+    )
+    assert re.search(rf"\n{word}\.\nTo go on, and save what is exported:\n{commands}$", ended.err)
+    assert [outcome["saved"] for outcome in lines(ended.out)] == [None, None]
     assert len({request.path for request in files.requests}) == 1
 
 
@@ -1195,5 +1200,86 @@ def test_ctrl_c_while_waiting(server: FakeStream, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     ended = end(process)
     assert ended.code == 130
-    assert "To go on waiting:\n  stream-tasks wait " in ended.err
+    assert "To go on, and save what is exported:\n  stream-tasks wait --output " in ended.err
     assert not list(tmp_path.iterdir())
+
+
+# Exports of tasks that were started elsewhere
+
+
+def exported(server: FakeStream, files: FileServer, *ids: str) -> None:
+    for task_id in ids:
+        server.add_task(task_id, statuses=(), result={"url": files.url(f"/{task_id}")})
+
+
+def test_a_wait_saves_exports(run: Run, server: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """Each is in a file, in the order of the ids, and its line names the file."""
+    exported(server, files, "a", "b")
+    ended = run("wait", "b", "a", "--output", str(tmp_path / "x.json"), "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    assert {line["task_id"]: line["saved"] for line in lines(ended.out)} == {
+        "b": str(tmp_path / "x-1.json"),
+        "a": str(tmp_path / "x-2.json"),
+    }
+    assert [request.path for request in files.requests] == ["/b", "/a"]
+
+
+def test_an_interrupted_download_goes_on(server: FakeStream, files: FileServer, tmp_path: Path) -> None:
+    """The command that the hint names saves what the first run did not."""
+    exported(server, files, "a")
+    path = tmp_path / "a.json"
+    files.answers.extend([503] * 99)
+    process = start("wait", "a", "--output", str(path))
+    until(lambda: files.requests)
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert ended.code == 130
+    assert not path.exists()
+    files.answers.clear()
+    program, *args = shlex.split(ended.err.splitlines()[-1])
+    assert program == "stream-tasks"
+    assert end(start(*args)).code == 0
+    assert path.read_bytes() == files.content
+
+
+def test_a_journal_knows_what_was_saved(
+    run: Run, server: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """The same command saves the rest, and replaces nothing."""
+    exported(server, files, "a", "b")
+    args = ("wait", "a", "b", "--output", str(tmp_path / "x.json"), "--journal", str(tmp_path / "journal"))
+    files.answers.extend([404, 404])
+    first = run(*args)
+    assert first.code == 4
+    assert {line["task_id"]: line["saved"] for line in lines(first.out)} == {
+        "a": None,
+        "b": str(tmp_path / "x-2.json"),
+    }
+    assert first.err.endswith("To go on, run the same command again.\n")
+    polls = len(server.requests)
+    files.requests.clear()
+    second = run(*args)
+    assert second.code == 0
+    assert [line["saved"] for line in lines(second.out)] == [str(tmp_path / f"x-{n}.json") for n in (2, 1)]
+    assert [request.path for request in files.requests] == ["/a"]
+    assert len(server.requests) == polls
+
+
+def test_a_task_without_a_file(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """It exits with 4, and its result is printed all the same."""
+    server.add_task("a", statuses=(), result={"done": True})
+    ended = run("wait", "a", "--output", str(tmp_path / "x.json"))
+    assert ended.code == 4
+    assert "Error: task a is not an export: its result has no url\n" in ended.err
+    assert [(line["result"], line["saved"]) for line in lines(ended.out)] == [({"done": True}, None)]
+
+
+def test_a_wait_that_overwrites_nothing(run: Run, server: FakeStream, tmp_path: Path) -> None:
+    """What cannot be written, or is no file, is wrong usage before anything is asked."""
+    assert "--overwrite needs --output" in run("wait", "a", "--overwrite").err
+    path = tmp_path / "x.json"
+    path.write_text("mine")
+    ended = run("wait", "a", "--output", str(path))
+    assert ended.code == 2
+    assert f"{path} exists already; --overwrite replaces it" in ended.err
+    assert not server.requests

@@ -45,7 +45,10 @@ from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 Run: TypeAlias = Callable[..., Ended]
 
 NO_TASK = "begins with '{', but is not a JSON object with a text task_id"
-KEYS = ["task_id", "status", "last_status", "result", "error", "polls", "elapsed", "operation", "items"]
+KEYS = [
+    *("task_id", "status", "last_status", "result", "error", "polls", "elapsed"),
+    *("operation", "items", "saved"),
+]
 
 
 server = pytest.fixture(serve)
@@ -92,6 +95,7 @@ class TestLines:
             "elapsed": 0,
             "operation": None,
             "items": [],
+            "saved": None,
         }
 
     def test_order(self, server: FakeStream) -> None:

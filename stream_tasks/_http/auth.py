@@ -14,10 +14,19 @@ from attrs import field, frozen
 from stream_tasks._arguments import check_credential
 from stream_tasks._secret import Secret, hidden, plain
 
-__all__ = ["Credentials", "Environment", "credentials", "from_environment", "server_token"]
+__all__ = [
+    "SHORTEST_SECRET",
+    "Credentials",
+    "Environment",
+    "are_swapped",
+    "credentials",
+    "from_environment",
+    "server_token",
+]
 
 KEY_VARIABLE: Final = "STREAM_API_KEY"
 SECRET_VARIABLE: Final = "STREAM_API_SECRET"  # noqa: S105 - a name
+SHORTEST_SECRET: Final = 32  # characters; Stream's keys have 12, its secrets 64
 _CLOCK_SKEW: Final = 5
 _KEY_FILE: Final = re.compile(r"-----BEGIN |ssh-|ecdsa-")
 
@@ -105,4 +114,15 @@ def credentials(
     if token is not None:
         return Credentials(key, Secret(check_credential("token", token, None)))
     secret = hidden(from_environment(api_secret, SECRET_VARIABLE, environ))
-    return Credentials(key, server_token(check_credential("api_secret", secret, SECRET_VARIABLE)))
+    secret = check_credential("api_secret", secret, SECRET_VARIABLE)
+    if are_swapped(key, secret):
+        raise ValueError(
+            f"api_key has {len(key)} characters, and api_secret {len(secret)}: Stream's keys have 12, its"
+            " secrets 64; are key and secret swapped?"
+        )
+    return Credentials(key, server_token(secret))
+
+
+def are_swapped(api_key: str, api_secret: str) -> bool:
+    """Whether a key and a secret seem to be in each other's place, by their lengths."""
+    return len(api_key) >= SHORTEST_SECRET > len(api_secret)

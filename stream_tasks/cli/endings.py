@@ -45,6 +45,7 @@ class Ending:
         task_id: The task, or None if the server did the work at once.
         operation: The operation that started the task, or None if that is not known.
         items: The items that the operation is for, if they are known.
+        saved: The file that the export was saved to, or None.
         status: ``completed`` or ``failed``; ``timed_out`` if the task did not end in time; ``error`` if it
             could not be polled, or its answer does not fit.
         last_status: The last status from the server, or None without one.
@@ -63,6 +64,7 @@ class Ending:
     elapsed: float = 0.0
     operation: str | None = None
     items: list[str] = field(factory=list)
+    saved: str | None = None
 
     @classmethod
     def of(cls, outcome: TaskOutcome[Any]) -> Self:
@@ -82,15 +84,12 @@ class Ending:
             raise ValueError("it is not JSON") from None
         if not isinstance(fields, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - a line
-        if not isinstance(fields.get("task_id"), str) or not isinstance(fields.get("status"), str):
-            raise ValueError("'task_id' and 'status' must be texts")  # noqa: TRY004
-        if not isinstance(fields.get("error"), dict | None):
-            raise ValueError("'error' must be an object")  # noqa: TRY004
-        elapsed = fields.get("elapsed", 0.0)
-        if not isinstance(elapsed, int | float) or not 0 <= elapsed < math.inf:
+        fields = {"elapsed": 0.0, "items": [], **fields}
+        for name, (kind, what) in _KINDS.items():
+            if not isinstance(fields.get(name), kind):
+                raise ValueError(f"{name!r} must be {what}")  # noqa: TRY004 - a line
+        if not 0 <= fields["elapsed"] < math.inf:
             raise ValueError("'elapsed' must be a number of seconds")
-        if isinstance(items := fields.get("items"), list):
-            fields["items"] = tuple(items)
         known = attrs.fields_dict(cls)
         return cls(**{name: value for name, value in fields.items() if name in known})
 
@@ -130,6 +129,17 @@ class Ending:
     def _error(self) -> tuple[str, str]:
         error = self.error or {}
         return str(error.get("type", "unknown")), str(error.get("description", ""))
+
+
+_KINDS: Final[dict[str, tuple[Any, str]]] = {
+    "task_id": (str, "a text"),
+    "status": (str, "a text"),
+    "error": (dict | None, "an object"),
+    "elapsed": (int | float, "a number of seconds"),
+    "items": (list, "a list"),
+    "saved": (str | None, "a text"),
+}
+"""What a line must have."""
 
 
 def concerns_all(failure: BaseException | None) -> bool:

@@ -12,13 +12,15 @@ from stream_tasks.cli.commands import COMMANDS
 from stream_tasks.cli.files.ids import read_ids
 from stream_tasks.cli.job import Job
 from stream_tasks.cli.options import (
-    FILE,
     begin_log,
+    check_export_options,
     client_options,
     connection_options,
+    export_options,
     output_options,
     pace_options,
     source_options,
+    wait_option,
 )
 from stream_tasks.cli.ui.help import epilog
 from stream_tasks.cli.ui.log import say
@@ -78,12 +80,8 @@ class OperationCommand(click.Command):
                 click.Option(
                     ["--dry-run"], is_flag=True, help="Print what would be started, and start nothing."
                 ),
-                *_export_options(exports=exports),
-                click.Option(
-                    ["--wait/--no-wait"],
-                    default=True,
-                    help="Wait for the tasks, the default; or print their ids, one a line, for 'wait -'.",
-                ),
+                *(export_options() if exports else []),
+                wait_option("Wait for the tasks, the default; or print their ids, one a line, for 'wait -'."),
                 *pace_options(
                     timeout=600,
                     about="The time-out of the wait, counted from the start of the last task; 0 for one poll "
@@ -116,8 +114,7 @@ class OperationCommand(click.Command):
         begin_log(given)
         api_key = given["api_key"] or os.environ.get("STREAM_API_KEY")
         connection = {} if dry_run else client_options(given)
-        if given.get("overwrite") and given["output"] is None:
-            raise click.UsageError("--overwrite needs --output")
+        check_export_options(given.get("output"), overwrite=given.get("overwrite", False))
         if given.get("output") is not None and not given["wait"]:
             raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
         check = _cid if self.noun == "channels" else _text
@@ -160,7 +157,7 @@ class OperationCommand(click.Command):
 
         job = Job(self.operation, self.noun, ids, own, as_item, operations.max_items(self.operation))
         try:
-            operations.check(self.operation, [as_item(ids[0])], own)
+            operations.check(self.operation, [as_item(ids[0])], **own)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         return job
@@ -209,32 +206,6 @@ def _confirm(ctx: click.Context, what: str) -> None:
 def _confirmation_options(*, asks: bool) -> list[click.Option]:
     about = "Do not ask. Without it, nothing is started when there is no terminal to ask on."
     return [click.Option(["-y", "--yes"], is_flag=True, help=about)] if asks else []
-
-
-def _export_options(*, exports: bool) -> list[click.Option]:
-    if not exports:
-        return []
-    return [
-        click.Option(
-            ["-o", "--output"],
-            metavar="FILE",
-            type=FILE,
-            callback=_output_path,
-            help="Download the export to FILE once it is complete. With several tasks, each has its own "
-            "file, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
-        ),
-        click.Option(["--overwrite"], is_flag=True, help="Let --output replace files."),
-    ]
-
-
-def _output_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    if value == "-":
-        raise click.BadParameter("'-' is stdout, which gets the results of the tasks: name a file")
-    if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
-        raise click.BadParameter(f"{value!r} is a directory: name a file")
-    return value
 
 
 def _text(value: str) -> str:

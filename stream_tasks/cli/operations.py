@@ -12,7 +12,7 @@ import click
 from stream_tasks._operations import OPERATIONS
 from stream_tasks._requests import Field
 
-__all__ = ["check", "max_items", "options_of"]
+__all__ = ["check", "max_items", "operation_name", "options_of"]
 
 _ARGUMENT: Final = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
@@ -23,13 +23,25 @@ def max_items(operation: str) -> int:
     return described.most[described.items]
 
 
-def check(operation: str, items: Sequence[Any], options: dict[str, Any]) -> None:
+def check(operation: str, *items: Sequence[Any], **options: Any) -> None:
     """Check an operation's arguments without sending anything.
 
     Raises:
         ValueError: An argument is invalid.
     """
-    OPERATIONS[operation].request(items, **options)
+    OPERATIONS[operation].request(*items, **options)
+
+
+def operation_name(value: str) -> str:
+    """Return an operation's name as the API writes it.
+
+    Raises:
+        click.BadParameter: There is no such operation.
+    """
+    name = value.replace("-", "_")
+    if name not in OPERATIONS:
+        raise click.BadParameter(f"{value!r} is not one of {', '.join(OPERATIONS)}")
+    return name
 
 
 def options_of(operation: str) -> list[click.Option]:
@@ -58,7 +70,10 @@ def _option(field: Field, about: str) -> click.Option:
         # Without the flag nothing is sent, and the API's default applies.
         return click.Option(names, is_flag=True, flag_value=True, default=None, help=about)
     if field.type == "word":
-        return click.Option(names, type=click.Choice(field.words), help=about)
+        return click.Option(names, type=click.Choice(field.words), required=field.is_required, help=about)
+    if field.type == "object":
+        about = f"A JSON object: {about}"
+        return click.Option(names, type=_json_object, metavar="JSON", required=field.is_required, help=about)
     if field.type == "list":
         return click.Option(
             names,
@@ -67,4 +82,17 @@ def _option(field: Field, about: str) -> click.Option:
             help=f"{about} May be given several times.",
             callback=lambda _, __, values: list(values) or None,
         )
-    return click.Option(names, metavar="ID" if field.type == "id" else "TEXT", help=about)
+    metavar = "ID" if field.type == "id" else "TEXT"
+    return click.Option(names, metavar=metavar, required=field.is_required, help=about)
+
+
+def _json_object(value: str) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{value!r} is not a JSON object")
+    return found

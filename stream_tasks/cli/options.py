@@ -14,8 +14,10 @@ from stream_tasks.cli.ui.log import ERROR, INFO, LEVELS, WARNING, Style, say, se
 __all__ = [
     "FILE",
     "begin_log",
+    "check_export_options",
     "client_options",
     "connection_options",
+    "export_options",
     "output_options",
     "pace_options",
     "positive_seconds",
@@ -24,6 +26,7 @@ __all__ = [
     "seconds_or_none",
     "source_options",
     "task_id",
+    "wait_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -100,6 +103,15 @@ def source_options() -> list[click.Option]:
     ]
 
 
+def wait_option(about: str) -> click.Option:
+    """Return the option that says whether to wait for what was started, ``wait``.
+
+    Args:
+        about: The help for it.
+    """
+    return click.Option(["--wait/--no-wait"], default=True, help=about)
+
+
 def pace_options(*, timeout: float, about: str) -> list[click.Option]:
     """Return the options of a wait, ``poll_interval`` and ``timeout``.
 
@@ -138,6 +150,41 @@ def output_options() -> list[click.Option]:
         click.Option(["--log-format"], type=formats, help="Write stderr as log records with times."),
         click.Option(["--log-level"], type=levels, help="The lowest level of what is written to stderr."),
     ]
+
+
+def export_options() -> list[click.Option]:
+    """Return the options for the files of exports, ``output`` and ``overwrite``."""
+    return [
+        click.Option(
+            ["-o", "--output"],
+            metavar="FILE",
+            type=FILE,
+            callback=_output_path,
+            help="Download the export to FILE once it is complete. With several tasks, each has its own "
+            "file, in the order of the ids: users.json becomes users-1.json, users-2.json and so on.",
+        ),
+        click.Option(["--overwrite"], is_flag=True, help="Let --output replace files."),
+    ]
+
+
+def check_export_options(output: str | None, *, overwrite: bool) -> None:
+    """Check whether the options fit together.
+
+    Raises:
+        click.UsageError: They do not.
+    """
+    if overwrite and output is None:
+        raise click.UsageError("--overwrite needs --output")
+
+
+def _output_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if value == "-":
+        raise click.BadParameter("'-' is stdout, which gets the results of the tasks: name a file")
+    if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
+        raise click.BadParameter(f"{value!r} is a directory: name a file")
+    return value
 
 
 def begin_log(given: dict[str, Any]) -> None:

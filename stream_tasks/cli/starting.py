@@ -107,15 +107,21 @@ def _name_unsent(job: Job, position: int, uncertain: int) -> None:
             say(f"# {heading}: {job.counted(len(ids))}", ERROR, lines=ids)
 
 
-def show_started(job: Job, task: StartedTask[Any], ids: Sequence[str], *, as_json: bool) -> None:
-    """Print on stdout a task that is not waited for, ready for ``stream-tasks wait -``."""
+def show_started(task: StartedTask[Any], counted: str, *, as_json: bool) -> None:
+    """Print on stdout a task that is not waited for, ready for ``stream-tasks wait -``.
+
+    Args:
+        task: The task.
+        counted: The number of items that it is for, for people.
+        as_json: Whether to print JSON.
+    """
     if as_json:
-        fields = {"task_id": task.task_id, "operation": job.operation, "items": list(ids)}
+        fields = {"task_id": task.task_id, "operation": task.operation, "items": list(task.items)}
         click.echo(to_json(fields | {"result": task.data.get("result")}))
     elif task.task_id is not None:
         click.echo(printable(task.task_id))
     else:
-        say(f"Done at once: {job.counted(len(ids))}.")
+        say(f"Done at once: {counted}.")
 
 
 def show_failed_items(job: Job, results: Iterable[Any]) -> int:

@@ -12,6 +12,8 @@ from stream_tasks._client import AsyncStream
 from stream_tasks.cli import codes
 from stream_tasks.cli.endings import Ending, concerns_all
 from stream_tasks.cli.files.journal import Journal, JournalError
+from stream_tasks.cli.files.saving import Exports
+from stream_tasks.cli.files.target import Target
 from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.hints import suggest_doctor
 from stream_tasks.cli.ui.log import ERROR, INFO, say
@@ -59,6 +61,8 @@ class WaitOptions:
         journal: The file of tasks that have ended.
         again: Returns the hint for going on later.
         started_here: Whether only this process knows the ids: `again` then names each that is left.
+        target: Where exports are saved, if they are: a file for each task.
+        operation: The operation that started the tasks of which only the ids are known, if that is known.
     """
 
     poll_interval: float = 1.0
@@ -71,6 +75,8 @@ class WaitOptions:
     journal: Journal | None = None
     again: Again | None = None
     started_here: bool = False
+    target: Target | None = None
+    operation: str | None = None
 
 
 async def wait_and_show(
@@ -94,9 +100,9 @@ async def wait_and_show(
         on_outcome: Called with each outcome, before it is printed.
 
     Returns:
-        The exit code: 0 all completed, 1 one failed, 3 the time-out was reached, 4 one could not be polled,
-        whichever is highest; 2 if stdout or the journal cannot be written; 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit code: 0 all completed, 1 one failed, 3 the time-out was reached, 4 one could not be polled
+        or its export not saved, whichever is highest; 2 if stdout or the journal cannot be written; 130
+        after Ctrl-C, 143 after SIGTERM.
     """
     return await _Wait(client, list(tasks), options, stop, on_outcome).run()
 
@@ -139,12 +145,13 @@ class _Wait:
         self._final: set[str | None] = {ending.task_id for ending in earlier}
         self._early = _Early()
         self._is_cut_off = False
+        self._exports = Exports(self._ids, options.target)
         unfinished = [task_id for task_id in self._ids if task_id not in self._final]
         self._board = Board(unfinished, options.timeout, len(tasks))
         self._results = Results(self._ids, len(tasks), as_json=options.as_json, any_one=options.any_one)
         for ending in earlier:
             self._board.end(ending, is_new=False)
-            self._results.add(ending)
+            self._take(ending)
 
     @property
     def _ids(self) -> list[str]:
@@ -156,8 +163,13 @@ class _Wait:
             if not (self._options.any_one and self._final):
                 with self._stoppable():
                     await self._wait()
+            if (self._early.code or 0) < codes.SIGNAL and self._exports.unsaved:
+                with self._stoppable():
+                    await self._save()
         finally:
             # Results that are known are printed, whatever ended the wait.
+            for ending in self._exports.unsaved.values():
+                self._results.add(ending)
             if not self._stop.is_stuck:
                 with self._stoppable():
                     await self._results.show(self._board, self._stop)
@@ -192,7 +204,11 @@ class _Wait:
         options = self._options
         tasks = [task for task in self._tasks if _id_of(task) not in self._final]
         outcomes = self._client.as_completed(
-            tasks, options.poll_interval, options.timeout, on_update=self._board.see
+            tasks,
+            options.poll_interval,
+            options.timeout,
+            operation=options.operation,
+            on_update=self._board.see,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -203,7 +219,7 @@ class _Wait:
                 if self._on_outcome is not None:
                     self._on_outcome(outcome)
                 self._board.end(ending)
-                self._results.add(ending)
+                self._take(ending)
                 if ending.is_final:
                     self._final.add(outcome.task_id)
                 if self._is_over(outcome, ending):
@@ -221,6 +237,19 @@ class _Wait:
         else:
             return False
         return True
+
+    def _take(self, ending: Ending) -> None:
+        """Print how a wait ended; if there is an export to save, later."""
+        if not self._exports.take(ending):
+            self._results.add(ending)
+
+    async def _save(self) -> None:
+        saving = self._exports.save(self._client, quiet=self._options.quiet)
+        async with _beside(self._results.print_lines(self._stop)), aclosing(saving):
+            async for ending in saving:
+                if self._options.journal is not None:
+                    self._options.journal.add(ending)
+                self._results.add(ending)
 
     async def _tick(self, every: float, show: Callable[[], None]) -> None:
         while True:
@@ -244,18 +273,26 @@ class _Wait:
         if early.is_refusal or self._is_cut_off:
             suggest_doctor(INFO)
         self._hint()
-        return self._results.worst if early.code is None else early.code
+        code = self._results.worst if early.code is None else early.code
+        return max(code, codes.ERROR if self._exports.unsaved else 0)
 
     def _hint(self) -> None:
         """Tell how to go on, if another wait may help."""
-        options, early, board = self._options, self._early, self._board
-        may_help = board.counts["timed_out"] or early.words or (early.is_refusal and board.done > 1)
+        options, early, board, unsaved = self._options, self._early, self._board, self._exports.unsaved
+        may_help = (
+            board.counts["timed_out"] or early.words or unsaved or (early.is_refusal and board.done > 1)
+        )
         is_unread = self._stop.is_stuck or early.is_unread
-        left = [task_id for task_id in self._ids if is_unread or task_id not in self._final]
-        if options.again and left and (options.started_here or may_help):
+        left = [each for each in self._ids if is_unread or each in unsaved or each not in self._final]
+        if not left or not (options.started_here or may_help):
+            return
+        # The ids of tasks that were started here are nowhere else.
+        level = ERROR if options.started_here else INFO
+        if options.target is not None and options.journal is None:
+            say(self._exports.hint(left), level)
+        elif options.again:
             is_at_once = early.words == _FIRST_FAILURE and options.journal is None
-            # The ids of tasks that were started here are nowhere else.
-            say(options.again(left, is_at_once=is_at_once), ERROR if options.started_here else INFO)
+            say(options.again(left, is_at_once=is_at_once), level)
 
 
 def _id_of(task: str | StartedTask[Any]) -> str | None:

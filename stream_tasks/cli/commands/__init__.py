@@ -13,12 +13,14 @@ __all__ = ["COMMANDS", "LazyCommand"]
 
 COMMANDS: Final = {
     "completion": "Print a script that completes commands and options.",
+    "create-import": "Import an uploaded file.",
+    "create-import-v2-task": "Import an uploaded file by the second version.",
     "deactivate-users": "Deactivate users: they can no longer connect.",
     "delete-channels": "Delete channels, each given as type:id.",
     "delete-users": "Delete users and their data.",
     "demo": "Show the library at work, without an account.",
     "doctor": "Check the configuration and the connection.",
-    "export-channels": "Export the messages of channels, each given as type:id.",
+    "export-channels": "Export channels, each given as type:id.",
     "export-users": "Export all data of users.",
     "get": "Look at one task, and print it as JSON.",
     "reactivate-users": "Let deactivated users connect again.",

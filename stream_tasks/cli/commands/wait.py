@@ -9,8 +9,10 @@ from stream_tasks.cli.files.ids import read_ids, task_of
 from stream_tasks.cli.options import (
     FILE,
     begin_log,
+    check_export_options,
     client_options,
     connection_options,
+    export_options,
     output_options,
     pace_options,
     source_options,
@@ -20,6 +22,12 @@ from stream_tasks.cli.ui.hints import go_on
 from stream_tasks.cli.ui.log import say
 
 __all__ = ["command"]
+
+
+def _operation(value: str) -> str:
+    from stream_tasks.cli.operations import operation_name
+
+    return operation_name(value)
 
 
 @click.command(
@@ -44,6 +52,13 @@ __all__ = ["command"]
             help="Keep what has ended in FILE, a JSON object a line. The same command with the same file "
             "goes on where it was stopped: it prints what has ended, and waits for the rest.",
         ),
+        click.Option(
+            ["--operation"],
+            metavar="NAME",
+            type=_operation,
+            help="The operation that started the tasks, such as create-import: imports are polled elsewhere.",
+        ),
+        *export_options(),
         *output_options(),
         *connection_options(),
     ],
@@ -53,19 +68,21 @@ __all__ = ["command"]
     "and an id that comes twice counts once.\n\n"
     "A terminal shows the progress, and at the end the results. Otherwise, or with --json, stdout gets a "
     "JSON object a line, as tasks end: task_id, status (completed, failed, timed_out, error), last_status, "
-    "result, error (type, description, stacktrace, version), polls, elapsed. Everything else is on stderr. "
+    "result, error (type, description, stacktrace, version), polls, elapsed, operation and items if they are "
+    "known, saved (the file of --output). Everything else is on stderr. "
     "Passing trouble, such as a 429 or a reset, does not end the wait. If several exit codes apply, the "
     "highest wins.",
     epilog=epilog(
         "stream-tasks wait 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e --timeout 600",
         "stream-tasks wait --from ids.txt --journal wait.jsonl --timeout none",
+        "stream-tasks wait 4c9bb4f0-2b56-4b52-9d3c-6c7f8f1f1c1e --output users.json",
         "cat ids.txt | stream-tasks wait - --fail-fast | jq -r .result.url",
         exit_codes={
             0: "completed; with --any, the first task to end did",
             1: "a task failed",
             2: "wrong usage, no credentials, or a file or stdout cannot be used",
             3: "the time-out was reached; a task may still be running",
-            4: "a task could not be polled, or the server refuses the credentials",
+            4: "a task could not be polled or saved, or the credentials are refused",
             130: "interrupted by Ctrl-C",
             141: "the reader of the output has gone",
             143: "ended by SIGTERM",
@@ -81,11 +98,14 @@ def command(
     sources: tuple[str, ...],
     column: str | None,
     journal: str | None,
+    output: str | None,
+    overwrite: bool,
     **given: Any,
 ) -> None:
     """Wait for tasks, and print their results."""
     begin_log(given)
     connection = client_options(given)
+    check_export_options(output, overwrite=overwrite)
     tasks = read_ids(ids, sources, read=task_of, column=column)
     from stream_tasks.cli.client import make_client
     from stream_tasks.cli.files.journal import Journal
@@ -106,6 +126,14 @@ def command(
         stack.enter_context(library_log())
         client = make_client(connection)
         opened = None if journal is None else stack.enter_context(Journal(journal))
-        options = WaitOptions(journal=opened, again=again, **given)
+        target = None
+        if output is not None and tasks:
+            from pathlib import Path
+
+            from stream_tasks.cli.files.target import Target
+
+            saved = [] if opened is None else [ending.saved for ending in opened.endings.values()]
+            target = Target.of(Path(output), len(tasks), overwrite=overwrite, saved=saved)
+        options = WaitOptions(journal=opened, again=again, target=target, **given)
         code = run(main)
     ctx.exit(code)

@@ -15,13 +15,13 @@ from stream_tasks._arguments import (
     REQUEST_TIMEOUT_VARIABLE,
     check_request_timeout,
 )
+from stream_tasks._http.auth import SHORTEST_SECRET, are_swapped
 from stream_tasks._http.protocol import is_plain_http_beyond_loopback
 from stream_tasks._secret import Secret
 from stream_tasks.cli.doctor.report import Report
 
 __all__ = ["Setting", "check_base_url", "check_environment", "check_key", "check_secret"]
 
-_SHORTEST_SECRET: Final = 32  # Stream's keys have 12 characters, its secrets 64
 _WRONG_URL: Final = "the base URL is wrong"
 _DASHBOARD: Final = "Stream's dashboard (https://dashboard.getstream.io) shows it."
 _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*")
@@ -56,7 +56,7 @@ class Setting(NamedTuple):
 def check_key(report: Report, key: Setting, secret: Setting) -> bool:
     """Check whether the key can be one."""
     flaw = _flaw(key)
-    if flaw is None and _are_swapped(key, secret):
+    if flaw is None and are_swapped(key.text or "", secret.text or ""):
         flaw = f"{key.size}: that looks like a secret; are key and secret swapped?"
     elif flaw is None and key.text == secret.text:
         flaw = f"{key.size}: the same text as the secret"
@@ -70,11 +70,11 @@ def check_key(report: Report, key: Setting, secret: Setting) -> bool:
 def check_secret(report: Report, secret: Setting, key: Setting) -> bool:
     """Check whether the secret can be one."""
     flaw = _flaw(secret)
-    if flaw is None and _are_swapped(key, secret):
+    if flaw is None and are_swapped(key.text or "", secret.text or ""):
         flaw = f"{secret.size}: that looks like a key; are key and secret swapped?"
     if flaw is not None:
         report.failed("api_secret", flaw, _remedy(secret))
-    elif len(secret.text or "") < _SHORTEST_SECRET:
+    elif len(secret.text or "") < SHORTEST_SECRET:
         report.warning("api_secret", f"{secret.size}; Stream's have 64", f"Is it complete? {_DASHBOARD}")
     else:
         report.ok("api_secret", secret.size)
@@ -98,10 +98,6 @@ def _remedy(setting: Setting) -> str:
     if setting.text is None:
         return f"Set {setting.source} in the environment, or give {setting.option}. {_DASHBOARD}"
     return f"Correct {setting.source}. {_DASHBOARD}"
-
-
-def _are_swapped(key: Setting, secret: Setting) -> bool:
-    return len(key.text or "") >= _SHORTEST_SECRET > len(secret.text or "")
 
 
 def check_base_url(report: Report, url: Setting) -> str:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import click
@@ -148,38 +149,32 @@ def _table(lines: Iterable[bytes], name: str, *, column: str, check: Check) -> I
     import csv
 
     texts = _decoded(lines, name)
-    heading = next(texts, "")
-    number = 1
+    first = next(texts, "")
+    mark = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    rows = csv.reader(chain([first], texts), delimiter=mark, strict=True)
     try:
-        mark, names = _heading(heading, column)
-        rows = csv.reader(texts, delimiter=mark, strict=True)
-        for row in rows:
-            number = 1 + rows.line_num
-            if any(cell.strip() for cell in row):
-                yield check(_cell(row, names.index(column), column, len(names)))
+        for cell in _cells(rows, column):
+            yield check(cell)
     except (ValueError, csv.Error) as error:
-        raise _wrong(name, number, error) from None
+        raise _wrong(name, rows.line_num, error) from None
 
 
-def _heading(line: str, column: str) -> tuple[str, list[str]]:
-    """Return what separates the columns of a table, and their names."""
-    import csv
-
-    found = {mark: next(csv.reader([line], delimiter=mark, strict=True), []) for mark in ",;\t"}
-    mark = max(found, key=lambda mark: len(found[mark]))
-    names = [name.strip() for name in found[mark]]
+def _cells(rows: Iterator[list[str]], column: str) -> Iterator[str]:
+    """Yield the cells of a column. The first row has the columns' names."""
+    names = [name.strip() for name in next(rows)]
     if names.count(column) != 1:
         raise ValueError(f"there must be one column {column!r}, but there are {', '.join(names)}")
-    return mark, names
-
-
-def _cell(row: Sequence[str], place: int, column: str, width: int) -> str:
-    # In a row with too many or too few cells, another cell may be in this one's place.
-    if len(row) != width:
-        raise ValueError(f"the row has {len(row)} cells, but there are {width} columns")
-    if not row[place].strip():
-        raise ValueError(f"{column} is empty")
-    return row[place].strip()
+    for row in rows:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        # In a row with too many or too few cells, another cell may be in this one's place.
+        if len(cells) != len(names):
+            raise ValueError(f"the row has {len(cells)} cells, but there are {len(names)} columns")
+        cell = cells[names.index(column)]
+        if not cell:
+            raise ValueError(f"{column} is empty")
+        yield cell
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The journal of a wait: the tasks that have ended, in a file that outlives the process.
 
-It has one JSON object a line, as on stdout, for each task that completed or failed. If a killed process
-left an incomplete line at the end, that line is cut off.
+It has one JSON object a line, as on stdout, for each task that completed or failed, and another one when its
+export was saved. If a killed process left an incomplete line at the end, that line is cut off.
 """
 
 import errno
@@ -154,8 +154,9 @@ class Journal:
             ending = Ending.from_json(line)
         except (ValueError, RecursionError) as error:
             raise self._not_a_journal(number, str(error)) from None
-        if ending.is_final:
-            self.endings.setdefault(str(ending.task_id), ending)
+        # A second line tells that the export was saved.
+        if ending.is_final and (ending.saved or ending.task_id not in self.endings):
+            self.endings[str(ending.task_id)] = ending
 
     def _not_a_journal(self, number: int, why: str) -> click.UsageError:
         return self._unusable(

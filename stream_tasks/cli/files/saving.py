@@ -1,12 +1,12 @@
 """Saves exports to files."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from attrs import evolve
 from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.progress import (
@@ -21,17 +21,15 @@ from rich.table import Column
 from rich.text import Text
 
 from stream_tasks._client import AsyncStream
-from stream_tasks.cli import codes
+from stream_tasks.cli.endings import Ending
 from stream_tasks.cli.files.target import Target
-from stream_tasks.cli.signals import Stop
 from stream_tasks.cli.ui.console import PipeConsole, is_live
-from stream_tasks.cli.ui.hints import export_left
-from stream_tasks.cli.ui.log import ERROR, WARNING, say, say_error, style
+from stream_tasks.cli.ui.hints import save_later
+from stream_tasks.cli.ui.log import WARNING, say, say_error, style
 from stream_tasks.cli.ui.output import printable
 from stream_tasks.exceptions import StreamException
-from stream_tasks.models import StartedTask, TaskOutcome
 
-__all__ = ["save"]
+__all__ = ["Exports"]
 
 RENEWAL_TIMEOUT: Final = 120.0
 """How long a fresh link is waited for, in seconds: about as long as a download bears bad moments."""
@@ -39,67 +37,71 @@ RENEWAL_TIMEOUT: Final = 120.0
 _MAX_NAME: Final = 24  # columns
 
 
-async def save(
-    client: AsyncStream,
-    tasks: Sequence[StartedTask[Any]],
-    outcomes: Iterable[TaskOutcome[Any]],
-    target: Target,
-    stop: Stop,
-    *,
-    quiet: bool,
-) -> int:
-    """Download the exports that have completed.
+class Exports:
+    """The exports of a wait: what completed, and is not saved yet.
 
     Args:
-        client: The client that renews links.
-        tasks: The exports.
-        outcomes: Their outcomes.
-        target: Where they go.
-        stop: The signal that ends it.
-        quiet: Whether stderr is for errors only.
+        ids: The tasks.
+        target: Where their exports go, in the same order; None if they are not saved.
 
-    Returns:
-        The exit code: 0, or 4 if one could not be saved, or 130 after Ctrl-C, 143 after SIGTERM.
+    Attributes:
+        unsaved: The tasks that have completed and whose exports are not saved.
     """
-    exports = {str(outcome.task_id): outcome for outcome in outcomes if outcome.ok}
-    code = 0
-    for task, path in zip(tasks, target.paths, strict=False):
-        task_id = str(task.task_id)
-        if task_id not in exports:
-            continue
-        if code > codes.SIGNAL:
-            say(export_left(task_id), ERROR)
-            continue
-        try:
-            size = await _save(client, exports[task_id], path, target, quiet=quiet)
-        except StreamException as error:
-            say_error(str(error), {"task_id": task_id})
-            code = codes.ERROR
-        except OSError as error:
-            say_error(f"{error.filename} {error.strerror}", {"task_id": task_id})
-            code = codes.ERROR
-        except asyncio.CancelledError:
-            say(f"\n{stop.word}.", ERROR)
-            code = stop.code
-        else:
+
+    def __init__(self, ids: Iterable[str], target: Target | None) -> None:
+        self.unsaved: dict[str, Ending] = {}
+        self._paths = {} if target is None else dict(zip(ids, target.paths, strict=False))
+        self._overwrite = target is not None and target.overwrite
+
+    def take(self, ending: Ending) -> bool:
+        """Return whether there is an export to save, and keep it for `save`."""
+        if ending.status != "completed" or ending.task_id not in self._paths or ending.saved is not None:
+            return False
+        self.unsaved[ending.task_id] = ending
+        return True
+
+    async def save(self, client: AsyncStream, *, quiet: bool) -> AsyncGenerator[Ending]:
+        """Save what was kept, in the order of the tasks, and say how that went.
+
+        Args:
+            client: The client that renews links.
+            quiet: Whether stderr is for errors only.
+
+        Yields:
+            Each ending, with the file that was saved; what could not be saved stays in `unsaved`.
+        """
+        for task_id in filter(self.unsaved.__contains__, self._paths):
+            path = self._paths[task_id]
+            try:
+                size = await self._download(client, self.unsaved[task_id], path, quiet=quiet)
+            except (StreamException, ValueError) as error:
+                say_error(str(error), {"task_id": task_id})
+                continue
+            except OSError as error:
+                say_error(f"{error.filename} {error.strerror}", {"task_id": task_id})
+                continue
             facts = {"task_id": task_id, "path": str(path), "bytes": size}
             say(f"Saved {path} ({decimal(size)}).", facts=facts)
-            continue
-        say(export_left(task_id), ERROR)
-    return code
+            yield evolve(self.unsaved.pop(task_id), saved=str(path))
 
+    async def _download(self, client: AsyncStream, ending: Ending, path: Path, *, quiet: bool) -> int:
+        task_id = str(ending.task_id)
+        url = ending.result.get("url") if isinstance(ending.result, dict) else None
+        if not isinstance(url, str):
+            raise ValueError(f"task {task_id} is not an export: its result has no url")  # noqa: TRY004
+        with _shown(path.name, quiet=quiet) as on_progress:
+            return await client.download(
+                url,
+                path,
+                task=task_id,
+                overwrite=self._overwrite,
+                link_timeout=RENEWAL_TIMEOUT,
+                on_progress=on_progress,
+            )
 
-async def _save(
-    client: AsyncStream, export: TaskOutcome[Any], path: Path, target: Target, *, quiet: bool
-) -> int:
-    with _shown(path.name, quiet=quiet) as on_progress:
-        return await client.download(
-            export,
-            path,
-            overwrite=target.overwrite,
-            link_timeout=RENEWAL_TIMEOUT,
-            on_progress=on_progress,
-        )
+    def hint(self, ids: Iterable[str]) -> str:
+        """Tell how to save the exports of some tasks later."""
+        return save_later({each: str(self._paths[each]) for each in ids}, overwrite=self._overwrite)
 
 
 class _Bar(Progress):

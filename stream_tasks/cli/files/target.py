@@ -1,5 +1,6 @@
 """Files that exports are saved to."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -23,8 +24,14 @@ class Target(NamedTuple):
     overwrite: bool
 
     @classmethod
-    def of(cls, path: Path, count: int, *, overwrite: bool) -> Self:
+    def of(cls, path: Path, count: int, *, overwrite: bool, saved: Collection[str | None] = ()) -> Self:
         """Name a file for each of `count` exports: of several, the first is ``NAME-1.json``, and so on.
+
+        Args:
+            path: The file, or what the names of several begin with.
+            count: How many exports there are.
+            overwrite: Whether files that exist are replaced.
+            saved: The files that need not be written again.
 
         Raises:
             click.BadParameter: One of them cannot be written.
@@ -35,7 +42,8 @@ class Target(NamedTuple):
             for number in range(1, count + 1)
         ]
         for each in paths:
-            _check(each, overwrite=overwrite)
+            if str(each) not in saved:
+                _check(each, overwrite=overwrite)
         return cls(paths, overwrite)
 
 

@@ -11,7 +11,7 @@ from stream_tasks.cli.files.ids import STDIN, can_be_read_again
 from stream_tasks.cli.ui.log import ERROR, say
 from stream_tasks.cli.ui.output import printable
 
-__all__ = ["export_left", "go_on", "go_on_with", "name", "program", "remember_connection", "suggest_doctor"]
+__all__ = ["go_on", "go_on_with", "name", "program", "remember_connection", "save_later", "suggest_doctor"]
 
 _SCRIPT: Final = "stream-tasks"
 _CONNECTION: Final = "stream_tasks.connection"
@@ -61,20 +61,35 @@ def go_on(ids: Sequence[str], sources: Sequence[str], *, has_journal: bool, with
     return hint
 
 
-def go_on_with(ids: Sequence[str]) -> str:
-    """Tell how to wait for tasks that were started here, and name each of them."""
+def go_on_with(ids: Sequence[str], options: Sequence[str] = ()) -> str:
+    """Tell how to wait for tasks that were started here, and name each of them.
+
+    Args:
+        ids: The tasks.
+        options: Options of the command that waits.
+    """
     if len(ids) <= _MAX_IDS:
-        return f"To go on waiting:\n  {_command('wait', *ids)}{_secret_note()}"
+        return f"To go on waiting:\n  {_command('wait', *ids, options=options)}{_secret_note()}"
     lines = "\n".join(map(_line, ids))
+    command = _command("wait", STDIN, options=options)
     return (
         f"# started, and not known to have ended: {len(ids):,} tasks\n{lines}\n"
-        f"To go on waiting, give these lines to:\n  {_command('wait', STDIN)}{_secret_note()}"
+        f"To go on waiting, give these lines to:\n  {command}{_secret_note()}"
     )
 
 
-def export_left(task_id: str) -> str:
-    """Tell how to get the link of an export that was not saved."""
-    return f"The export is still there: {_command('get', task_id)} prints its link.{_secret_note()}"
+def save_later(files: Mapping[str, str], *, overwrite: bool) -> str:
+    """Tell how to save exports that were not saved: a command for each.
+
+    Args:
+        files: The file of each export, by its task.
+        overwrite: Whether they may be replaced.
+    """
+    lines = [
+        f"\n  {_command('wait', task_id, options=('--output', path, *['--overwrite'] * overwrite))}"
+        for task_id, path in files.items()
+    ]
+    return f"To go on, and save what is exported:{''.join(lines)}{_secret_note()}"
 
 
 def suggest_doctor(level: int = ERROR) -> None:
@@ -91,11 +106,11 @@ def _connection() -> Mapping[str, object]:
     return {} if ctx is None else ctx.meta.get(_CONNECTION, {})
 
 
-def _command(command: str, *ids: str) -> str:
+def _command(command: str, *ids: str, options: Sequence[str] = ()) -> str:
     """Write a command that reaches the same app; secrets are left out."""
     import shlex
 
-    words = [command]
+    words = [command, *options]
     for option, value in _connection().items():
         if value is not None and option != "api_secret":
             words += [f"--{option.replace('_', '-')}", str(value)]

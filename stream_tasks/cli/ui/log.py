@@ -96,7 +96,7 @@ def say(
     name = _NAMES.get(level, str(level))
     message = message.strip()
     if form == "text":
-        _write("\n".join(f"{time} {name.upper():<7} {line}" for line in [*message.splitlines(), *lines]))
+        _write("\n".join(f"{time} {name.upper()} {line}" for line in [*message.splitlines(), *lines]))
         return
     record = {"time": time, "level": name, "message": message, **(facts or {})}
     _write(to_json(record | ({"lines": list(lines)} if lines else {}), default=str))
