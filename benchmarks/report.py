@@ -1,4 +1,4 @@
-"""What came of the measurements, as a table for the terminal, JSON, a figure, and a part of README.rst."""
+"""What came of the measurements, as a table for the terminal, JSON, a figure, and a part of the docs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-README = HERE.parent / "README.rst"
+PAGE = HERE.parent / "docs" / "explanation" / "speed.rst"
 BEGIN, END = ".. benchmark-begin", ".. benchmark-end"
 PACKAGES = ("stream_tasks", "aiohttp", "getstream", "uvloop")
 NOTHING = "-"
@@ -280,23 +280,23 @@ def aligned(table: Iterable[Row]) -> list[str]:
 
 
 def write(results: dict[str, Any]) -> None:
-    """Write JSON, figure and README."""
+    """Write JSON, figure and page."""
     RESULTS.mkdir(exist_ok=True)
     shown = results | {"bars": [{**bar._asdict(), "is_met": bar.is_met} for bar in bars(results)]}
     (RESULTS / "results.json").write_text(json.dumps(shown, indent=2) + "\n")
     (RESULTS / "benchmarks.svg").write_text(figure.draw(results))
-    if README.exists():
-        README.write_text(inserted(README.read_text(), results))
+    if PAGE.exists():
+        PAGE.write_text(inserted(PAGE.read_text(), results))
 
 
-def inserted(readme: str, results: dict[str, Any]) -> str:
+def inserted(page: str, results: dict[str, Any]) -> str:
     """Put the results between the marks, if they are there."""
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        return readme
+        return page
     picture = [
-        ".. image:: benchmarks/results/benchmarks.svg",
+        ".. image:: ../../benchmarks/results/benchmarks.svg",
         "   :alt: The main results as bars; the tables hold them all.",
     ]
     parts = [describe(results["machine"]), "\n".join(picture)]

@@ -4,7 +4,8 @@
 platform can. Where speeds are compared, the clients take short turns, in an order that is reversed from round
 to round, so that a noisy machine is noisy for all alike; ratios are medians of the rounds' ratios.
 
-A full run writes ``results/`` and the part of README.rst that shows them; a quick or partial one only prints.
+A full run writes ``results/`` and the part of docs/explanation/speed.rst that shows them; a quick or partial
+one only prints.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command line, or say in one line what to install for it."""
     # rich is not imported here: --help, usage errors and completion do without.
     if not all(map(find_spec, _NEEDED)):
-        sys.stderr.write("The command line needs more packages: pip install 'stream_tasks[cli]'\n")
+        sys.stderr.write("The command line needs more packages: pip install click rich\n")
         raise SystemExit(2)
     try:
         from stream_tasks.cli import main as run  # noqa: PLC0415 - it needs click

@@ -60,6 +60,7 @@ def _blocking(
     def call(self: Stream, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._loop.run(functools.partial(method, self._client, *args, **kwargs))
 
+    call.__doc__ = (call.__doc__ or "").replace("await ", "")  # of its example
     return cast("Callable[Concatenate[Stream, P], T]", call)
 
 
@@ -68,7 +69,8 @@ class Stream:
 
     The same engine as `AsyncStream`, run on a private event loop in a daemon thread. It can be used from
     many threads at once, inside a running event loop (where it blocks that loop), and with or without
-    ``with``.
+    ``with``. An app needs one client, which lives as long as the app does: two clients compete for the same
+    quota.
 
     Callbacks run in the thread of the caller, and may call the client. Ctrl-C during a call cancels it first.
 
@@ -84,7 +86,7 @@ class Stream:
         not_found_grace: For how long from a wait's start a 404 means "not visible yet", in seconds.
         session: None: only an `AsyncStream` can share a session, which belongs to its event loop.
         ssl_context: The authorities to trust, in place of the system's.
-        trust_env: Whether to heed ``HTTPS_PROXY`` and its kin.
+        trust_env: Whether to heed ``HTTPS_PROXY`` and the like, and passwords in .netrc.
         pacing: Whether all waits together keep within the quota; without it, only `max_connections` holds.
         durations: How long tasks take, as far as another client has learned it: its `durations`, in which
             both then go on learning, or what ``durations.to_json()`` returned.
@@ -96,6 +98,12 @@ class Stream:
     Raises:
         TypeError: An argument has a wrong type.
         ValueError: An argument is missing, empty or out of range.
+
+    Example:
+        >>> with Stream() as client:
+        ...     started = client.export_channels([{"type": "messaging", "id": "general"}])
+        ...     export = client.wait_for_task(started, timeout=600)
+        ...     print(export.url)
     """
 
     def __init__(
@@ -158,6 +166,9 @@ class Stream:
 
         Raises:
             TypeError: `client` lacks one of these.
+
+        Example:
+            >>> client = Stream.from_getstream(official)
         """
         options = concealed(options)  # from here on no dump of this frame shows them
         return cls(**settings_of(client), **options)
@@ -175,7 +186,11 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """End all waits and close the connections; closing twice is fine."""
+        """End all waits and close the connections; closing twice is fine.
+
+        Example:
+            >>> client.close()
+        """
         if not self._loop.is_closed:
             # Another thread may close it at the same moment.
             with contextlib.suppress(RuntimeError, StreamTransportException):
@@ -185,7 +200,12 @@ class Stream:
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """What holds back the polls that are due, None when nothing does; any thread may ask."""
+        """What holds back the polls that are due, None when nothing does; any thread may ask.
+
+        Example:
+            >>> if client.obstacle:
+            ...     print(client.obstacle.reason, client.obstacle.seconds)
+        """
 
         async def look() -> Obstacle | None:
             return self._client.obstacle
@@ -222,14 +242,15 @@ class Stream:
         the truth. If nobody waits for it, nothing happens. However many hints come, the looks are at least
         50 ms apart.
 
-        ``client.hint(webhooks.parse(body, signature, api_secret))``
-
         Args:
             about: The event, or the task: its id, or what starting an operation returned.
 
         Raises:
             TypeError: It is none of these.
             ValueError: The id cannot be one.
+
+        Example:
+            >>> client.hint(webhooks.parse(body, signature, api_secret))
         """
 
         async def hint() -> None:
@@ -275,6 +296,11 @@ class Stream:
             StreamApiException: The server refused for good.
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
+
+        Example:
+            >>> started = client.export_channels([{"type": "messaging", "id": "general"}])
+            >>> export = client.wait_for_task(started, timeout=600)
+            >>> print(export.url)
         """
         calls: Calls = new_queue()
         told = self._loop.in_caller(on_update, calls)
@@ -295,8 +321,7 @@ class Stream:
     ) -> R:
         """Wait for something that is polled elsewhere than tasks are, such as a campaign.
 
-        ``wait_for(CAMPAIGN.of("spring"), 10, 3600)``; see `stream_tasks.endpoints`. It shares the quota with
-        all other waits of this client.
+        It shares the quota with all other waits of this client; see `stream_tasks.endpoints`.
 
         Args:
             polled: What to wait for: an id at an endpoint, as `Endpoint.of` makes it.
@@ -316,6 +341,10 @@ class Stream:
             StreamApiException: The server refused for good.
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
+
+        Example:
+            >>> campaign = client.wait_for(CAMPAIGN.of("spring"), poll_interval=10, timeout=3600)
+            >>> print(campaign["stats"])
         """
         calls: Calls = new_queue()
         told = self._loop.in_caller(on_update, calls)
@@ -352,6 +381,10 @@ class Stream:
             TypeError: An argument has a wrong type.
             ValueError: An argument is out of range.
             StreamException: As for `wait_for_task`, but for `StreamTaskException`.
+
+        Example:
+            >>> for task in client.watch_task(task_id, timeout=600):
+            ...     print(task.status, task.updated_at)
         """
 
         async def begin() -> AsyncGenerator[Task[S]]:
@@ -395,6 +428,11 @@ class Stream:
         Raises:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
+
+        Example:
+            >>> outcomes = client.wait_for_tasks(ids, timeout=600)
+            >>> for task_id, outcome in outcomes.items():
+            ...     print(task_id, outcome.result() if outcome.ok else outcome.exception())
         """
         calls: Calls = new_queue()
         ended, told = (self._loop.in_caller(hook, calls) for hook in (on_outcome, on_update))
@@ -442,6 +480,10 @@ class Stream:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
             Exception: Whatever `tasks` raises, as it is; an interrupt comes at once.
+
+        Example:
+            >>> for outcome in client.as_completed(ids, timeout=600, max_waiting=1_000):
+            ...     print(outcome.task_id, outcome.status, outcome.polls)
         """
         calls: Calls = new_queue()
         rest = iter(check_tasks(tasks))
@@ -494,6 +536,11 @@ class Stream:
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.
             Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
+
+        Example:
+            >>> tasks = client.start_in_batches(client.delete_users, user_ids, user="soft")
+            >>> for outcome in client.as_completed(tasks, timeout=600):
+            ...     print(outcome.items, outcome.status)
         """
         name = batched_operation(self, operation)
         check_items("items", items, Iterable)

@@ -169,7 +169,8 @@ class AsyncStream:
     """A client for Stream's long-running tasks, for asyncio.
 
     It can be made anywhere, also before there is an event loop, and used with or without
-    ``async with``. Waits on many tasks share its connections and its quota.
+    ``async with``. Waits on many tasks share its connections and its quota. So an app needs one client,
+    which lives as long as the app does: two clients compete for the same quota.
 
     Args:
         api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
@@ -195,6 +196,12 @@ class AsyncStream:
     Raises:
         TypeError: An argument has a wrong type.
         ValueError: An argument is missing, empty or out of range.
+
+    Example:
+        >>> async with AsyncStream() as client:
+        ...     started = await client.export_channels([{"type": "messaging", "id": "general"}])
+        ...     export = await client.wait_for_task(started, timeout=600)
+        ...     print(export.url)
     """
 
     def __init__(
@@ -266,6 +273,9 @@ class AsyncStream:
 
         Raises:
             TypeError: `client` lacks one of these.
+
+        Example:
+            >>> client = AsyncStream.from_getstream(official)
         """
         options = concealed(options)  # from here on no dump of this frame shows them
         return cls(**settings_of(client), **options)
@@ -287,6 +297,9 @@ class AsyncStream:
         """End all waits and close the connections; a session given by the caller stays open.
 
         Waits still under way on this event loop raise `StreamTransportException`.
+
+        Example:
+            >>> await client.aclose()
         """
         self._is_closed = True
         here = self._engines.pop(_running_loop(), None)
@@ -296,7 +309,12 @@ class AsyncStream:
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """What holds back the polls that are due on this event loop, None when nothing does."""
+        """What holds back the polls that are due on this event loop, None when nothing does.
+
+        Example:
+            >>> if client.obstacle:
+            ...     print(client.obstacle.reason, client.obstacle.seconds)
+        """
         here = self._engines.get(_running_loop())
         return None if here is None else here.engine.obstacle()
 
@@ -327,14 +345,15 @@ class AsyncStream:
         nobody waits for it, nothing happens. However many hints come, the looks are at least 50 ms apart. Any
         thread may call this; the waits may be on any event loop.
 
-        ``client.hint(webhooks.parse(body, signature, api_secret))``
-
         Args:
             about: The event, or the task: its id, or what starting an operation returned.
 
         Raises:
             TypeError: It is none of these.
             ValueError: The id cannot be one.
+
+        Example:
+            >>> client.hint(webhooks.parse(body, signature, api_secret))
         """
         key, _ = resolve(
             about.task_id if isinstance(about, TaskEvent) else about, goal_of_ids(), name="about"
@@ -376,6 +395,10 @@ class AsyncStream:
             TypeError: An argument has a wrong type.
             ValueError: The method or the path is not valid.
             StreamException: The request failed.
+
+        Example:
+            >>> response = await client.request("GET", "/rate_limits", params={"server_side": True})
+            >>> print(response.data, response.rate_limit)
         """
         return await self._send(custom(method, path, TaskResult, json, params))
 
@@ -392,7 +415,7 @@ class AsyncStream:
     ) -> StartedTask[T]:
         """Start an operation that this client has no method for.
 
-        ``start_task("POST", "/users", json=body, task_id_at="membership_deletion_task_id")``
+        Some answers name their task elsewhere than in ``task_id``; then `task_id_at` says where.
 
         Args:
             method: The HTTP method.
@@ -413,6 +436,10 @@ class AsyncStream:
             ValueError: The method, the path or `task_id_at` is not valid.
             StreamDecodeException: The answer names no task; it shows the keys that came.
             StreamException: The request failed.
+
+        Example:
+            >>> started = await client.start_task("POST", "/export/users", json={"user_ids": ["jane"]})
+            >>> await client.wait_for_task(started, timeout=600)
         """
         kind = TaskResult if result_type is None else check_result_type(result_type)
         request = custom(
@@ -434,6 +461,10 @@ class AsyncStream:
             TypeError: The id is neither a text nor a UUID.
             ValueError: The id is empty, ``.`` or ``..``.
             StreamException: The request failed.
+
+        Example:
+            >>> response = await client.get_task(task_id)
+            >>> print(response.data.status, response.rate_limit)
         """
         target = _target(task_id, self._query)
         status, headers, body, connection = await self._here().transport.exchange("GET", target)
@@ -475,6 +506,11 @@ class AsyncStream:
             StreamApiException: The server refused for good.
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
+
+        Example:
+            >>> started = await client.export_channels([{"type": "messaging", "id": "general"}])
+            >>> export = await client.wait_for_task(started, timeout=600)
+            >>> print(export.url)
         """
         engine = self._here().engine
         terms = engine.terms(as_backoff(poll_interval), check_timeout(timeout))
@@ -497,8 +533,7 @@ class AsyncStream:
     ) -> R:
         """Wait for something that is polled elsewhere than tasks are, such as a campaign.
 
-        ``wait_for(CAMPAIGN.of("spring"), 10, 3600)``; see `stream_tasks.endpoints`. It shares the quota with
-        all other waits of this client.
+        It shares the quota with all other waits of this client; see `stream_tasks.endpoints`.
 
         Args:
             polled: What to wait for: an id at an endpoint, as `Endpoint.of` makes it.
@@ -518,6 +553,10 @@ class AsyncStream:
             StreamApiException: The server refused for good.
             StreamTransportException: TLS verification failed.
             StreamDecodeException: An answer or the result does not fit.
+
+        Example:
+            >>> campaign = await client.wait_for(CAMPAIGN.of("spring"), poll_interval=10, timeout=3600)
+            >>> print(campaign["stats"])
         """
         check_polled(polled)
         return await self.wait_for_task(
@@ -552,6 +591,10 @@ class AsyncStream:
             TypeError: An argument has a wrong type.
             ValueError: An argument is out of range.
             StreamException: As for `wait_for_task`, but for `StreamTaskException`.
+
+        Example:
+            >>> async for task in client.watch_task(task_id, timeout=600):
+            ...     print(task.status, task.updated_at)
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         of_ids = goal_of_ids(result_type, operation)
@@ -597,6 +640,11 @@ class AsyncStream:
         Raises:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
+
+        Example:
+            >>> outcomes = await client.wait_for_tasks(ids, timeout=600)
+            >>> for task_id, outcome in outcomes.items():
+            ...     print(task_id, outcome.result() if outcome.ok else outcome.exception())
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         of_ids = goal_of_ids(result_type, operation)
@@ -670,6 +718,10 @@ class AsyncStream:
             TypeError: An argument, or one of `tasks`, has a wrong type.
             ValueError: An argument, or one of `tasks`, is out of range.
             Exception: Whatever `tasks` raises, as it is.
+
+        Example:
+            >>> async for outcome in client.as_completed(ids, timeout=600, max_waiting=1_000):
+            ...     print(outcome.task_id, outcome.status, outcome.polls)
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         if max_waiting is not None:
@@ -762,6 +814,11 @@ class AsyncStream:
             StreamBatchException: A batch could not be started. It says which, what was started before
                 it, and whether the server may have started it all the same.
             Exception: Whatever `items` raises, as it is; a note says where, and which were taken already.
+
+        Example:
+            >>> tasks = client.start_in_batches(client.delete_users, user_ids, user="soft")
+            >>> async for outcome in client.as_completed(tasks, timeout=600):
+            ...     print(outcome.items, outcome.status)
         """
         name = batched_operation(self, operation)
         check_items("items", items, Iterable, AsyncIterable)

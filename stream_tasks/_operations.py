@@ -83,6 +83,11 @@ def delete_channels(
         TypeError: An argument has a wrong type.
         ValueError: There are too few or too many.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_channels(["messaging:general"], hard_delete=True)
+        >>> deleted = await client.wait_for_task(started, timeout=600)
+        >>> print(deleted.failed)
     """
 
 
@@ -126,6 +131,11 @@ def export_channels(
         TypeError: An argument has a wrong type.
         ValueError: An argument is out of range.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.export_channels([{"type": "messaging", "id": "general"}])
+        >>> export = await client.wait_for_task(started, timeout=600)
+        >>> print(export.url)
     """
 
 
@@ -172,6 +182,11 @@ def update_channels_batch(
         TypeError: An argument has a wrong type.
         ValueError: An argument is out of range.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.update_channels_batch("hide", {"cid": {"$in": ["messaging:general"]}})
+        >>> updated = await client.wait_for_task(started, timeout=600)
+        >>> print(updated.failed)
     """
 
 
@@ -216,6 +231,11 @@ def delete_users(
         TypeError: An argument has a wrong type.
         ValueError: An argument is out of range.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_users(["jane", "joe"], user="soft")
+        >>> deleted = await client.wait_for_task(started, timeout=600)
+        >>> print(deleted.failed)
     """
     if user == "hard" and not messages == conversations == "hard":
         raise ValueError(
@@ -255,6 +275,10 @@ def deactivate_users(
         TypeError: An argument has a wrong type.
         ValueError: There are too few or too many ids.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.deactivate_users(["jane", "joe"], mark_messages_deleted=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -289,6 +313,10 @@ def reactivate_users(
         TypeError: An argument has a wrong type.
         ValueError: There are too few or too many ids.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.reactivate_users(["jane", "joe"], restore_messages=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -314,6 +342,11 @@ def export_users(user_ids: Iterable[str]) -> None:
         TypeError: `user_ids` is not an iterable of texts.
         ValueError: There are too few or too many.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.export_users(["jane"])
+        >>> export = await client.wait_for_task(started, timeout=600)
+        >>> print(export.url)
     """
 
 
@@ -333,6 +366,10 @@ def import_block_list(block_list_id: str, items: Iterable[str], *, chunk_size: i
         TypeError: An argument has a wrong type.
         ValueError: An argument is out of range.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.import_block_list("profanity", ["darn", "heck"])
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -359,6 +396,10 @@ def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> No
         TypeError: An argument has a wrong type.
         ValueError: An id is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_call("default", "standup", hard=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -392,6 +433,10 @@ def delete_feed(
         TypeError: An argument has a wrong type.
         ValueError: An id is empty, or `purge_user_activities` lacks `hard_delete`.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_feed("user", "jane", hard_delete=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
     _check_purge(hard_delete, purge_user_activities)
 
@@ -421,6 +466,10 @@ def delete_feeds_batch(
         TypeError: An argument has a wrong type.
         ValueError: There are too few or too many, or `purge_user_activities` lacks `hard_delete`.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_feeds_batch(["user:jane", "user:joe"], hard_delete=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
     _check_purge(hard_delete, purge_user_activities)
 
@@ -442,6 +491,10 @@ def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> N
         TypeError: An argument has a wrong type.
         ValueError: The id is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.delete_feed_user_data("jane", hard_delete=True)
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -459,6 +512,10 @@ def export_feed_user_data(user_id: str) -> None:
         TypeError: The id is not a text.
         ValueError: The id is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.export_feed_user_data("jane")
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -482,6 +539,10 @@ def bulk_image_moderation(csv_file: str) -> None:
         TypeError: The address is not a text.
         ValueError: The address is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.bulk_image_moderation("https://example.com/images.csv")
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -532,6 +593,13 @@ def check_moderation(
         TypeError: An argument has a wrong type.
         ValueError: A text is empty, or a datetime has no zone.
         StreamException: The request failed.
+
+    Example:
+        >>> payload = {"videos": ["https://example.com/clip.mp4"]}
+        >>> started = await client.check_moderation(
+        ...     "stream:chat:v1:message", "message-1", "jane", moderation_payload=payload
+        ... )
+        >>> await client.wait_for_task(started, timeout=600)
     """
 
 
@@ -558,6 +626,11 @@ def create_import(path: str, mode: ImportMode, *, merge_custom: bool | None = No
         TypeError: An argument has a wrong type.
         ValueError: A text is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.create_import("imports/users.json", "upsert")
+        >>> imported = await client.wait_for_task(started, 5, timeout=None)
+        >>> print(imported.state, imported.history)
     """
 
 
@@ -589,6 +662,12 @@ def create_import_v2_task(
         TypeError: An argument has a wrong type.
         ValueError: A text or `settings` is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> settings = {"path": "imports/users.json", "mode": "upsert"}
+        >>> started = await client.create_import_v2_task("chat", settings)
+        >>> imported = await client.wait_for_task(started, 5, timeout=None)
+        >>> print(imported.state, imported.result)
     """
 
 
@@ -614,6 +693,10 @@ def start_policy_test_run(set_id: str) -> None:
         TypeError: The id is not a text.
         ValueError: The id is empty.
         StreamException: The request failed.
+
+    Example:
+        >>> started = await client.start_policy_test_run("set-1")
+        >>> print(await client.wait_for_task(started, timeout=600))
     """
 
 

@@ -475,7 +475,7 @@ class TestCommands:
         program = f"import sys; sys.modules[{missing!r}] = None; import stream_tasks.__main__ as m; m.main()"
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == "The command line needs more packages: pip install 'stream_tasks[cli]'\n"
+        assert ended.stderr == "The command line needs more packages: pip install click rich\n"
 
     def test_other_import_errors(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An import error with another cause is not blamed on the extra."""

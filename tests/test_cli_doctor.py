@@ -31,7 +31,7 @@ from stream_tasks.cli.doctor.report import CHECKS, EXIT_CODES, BlockedError, Rep
 from stream_tasks.testing import FakeStream, Fault
 
 SECRET = "a-secret-of-this-test-file-which-no-output-may-ever-hold-000000"
-README = (Path(__file__).parents[1] / "README.rst").read_text()
+PAGE = (Path(__file__).parents[1] / "docs/reference/command-line.rst").read_text()
 NO_SCHEME = "characters, from STREAM_BASE_URL: it does not begin with https://"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzZXJ2ZXIiOnRydWV9.c2lnbmF0dXJlLW9mLXRlc3Rz"
 
@@ -185,16 +185,16 @@ class TestWhole:
         ) in plain
 
     def test_exit_codes(self) -> None:
-        """Each exit code is explained in the help and in the README, and none is one of those of `wait`."""
+        """Each exit code is explained in the help and the reference, and none is one of those of `wait`."""
         codes = {check.exit_code for check in CHECKS.values()}
         assert codes == set(EXIT_CODES) - {0, 2}
         assert codes.isdisjoint({0, 1, 2, 3, 4, 130})
         for code in codes:
-            assert f"{code} {EXIT_CODES[code].partition(':')[0]}" in README.replace("\n", " ")
+            assert f"{code} {EXIT_CODES[code].partition(':')[0]}" in PAGE.replace("\n", " ")
 
-    def test_readme(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The README shows what is printed, but for port and times."""
-        block = re.search(r"    \$ stream-tasks doctor\n((?:    .*\n|\n)+)", README)
+    def test_reference(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The reference shows what is printed, but for port and times."""
+        block = re.search(r"    \$ stream-tasks doctor\n((?:    .*\n|\n)+)", PAGE)
         assert block is not None
         key = "k3mz8wq2xv7p"
         monkeypatch.setenv("STREAM_API_KEY", key)

@@ -1,7 +1,7 @@
 """A Stream server and a virtual clock on your machine, for tests and demos.
 
 `FakeStream` listens on a loopback port and speaks the wire of Stream's task endpoints to any client: this
-library, the official one, or plain HTTP.
+library, the official one, or plain HTTP::
 
     async with FakeStream() as server:
         task_id = server.add_task(statuses=["pending", "running"], result={"url": "https://example.com/export.json"})

@@ -1,19 +1,14 @@
-"""The README's section on testing runs as a user's tests would."""
+"""The tests that the page on pytest shows run as a user's tests would."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
+from pages import files
 
-README = (Path(__file__).parent.parent / "README.rst").read_text()
-SECTION = README.partition("Testing your code\n=====")[2].partition("\n=====")[0]
-BLOCKS = [dedent(block) for block in re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", SECTION)]
-UNITTESTS = [block for block in BLOCKS if "unittest.TestCase" in block]
-TESTS = [block for block in BLOCKS if "def test" in block and block not in UNITTESTS]
+TESTS = list(files("docs/how-to/testing-pytest.rst").values())
 
 # pytest-asyncio makes, and leaks, a loop of its own on Python 3.11.
 SCOPE = "asyncio_default_fixture_loop_scope=function"
@@ -53,7 +48,7 @@ def run(directory: Path, *arguments: str) -> str:
 )
 @pytest.mark.slow
 def test_examples_for_pytest_pass(tmp_path: Path, plugin: str, options: tuple[str, ...]) -> None:
-    """The README's tests pass in each mode of pytest-asyncio, and with anyio's plugin."""
+    """They pass in each mode of pytest-asyncio, and with anyio's plugin."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     for number, block in enumerate(TESTS):
         (tmp_path / f"test_{number}.py").write_text(block.replace("mark.asyncio", f"mark.{plugin}"))
@@ -64,11 +59,3 @@ def test_examples_for_pytest_pass(tmp_path: Path, plugin: str, options: tuple[st
     tests = sum(block.count("def test_") for block in TESTS)
     assert tests >= 6
     assert f"{tests} passed" in said
-
-
-def test_examples_for_unittest_pass(tmp_path: Path) -> None:
-    """The README's unittest cases pass without pytest."""
-    for number, block in enumerate(UNITTESTS):
-        (tmp_path / f"test_{number}.py").write_text(block)
-    assert "\nOK" in run(tmp_path, "-m", "unittest")
-    assert UNITTESTS
