@@ -1,7 +1,8 @@
 """The examples of the README and of the site: where they are, and what stands in them.
 
 Each is a ``code-block``. One with a caption is a file of that name. The commands of a page run in a folder
-that holds the page's files; a Python example without a caption is a script of its own.
+that holds the page's files. A Python example without a caption is a script of its own, or, if there are tests
+in it, a file of tests: the README has no captions, which plain docutils does not know.
 """
 
 import re
@@ -35,11 +36,10 @@ def read(path: Path) -> list[Block]:
     page = str(path.relative_to(ROOT))
     found = []
     for match in _BLOCK.finditer(text):
-        caption = _CAPTION.search(match[2])
+        given = _CAPTION.search(match[2])
+        caption = given[1] if given else "test_example.py" if "def test_" in match[3] else ""
         line = text.count("\n", 0, match.start()) + 1
-        found.append(
-            Block(page, line, match[1], caption[1] if caption else "", dedent(match[3]).strip("\n") + "\n")
-        )
+        found.append(Block(page, line, match[1], caption, dedent(match[3]).strip("\n") + "\n"))
     return found
 
 
