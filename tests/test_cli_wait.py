@@ -35,9 +35,9 @@ from commandline import (
 )
 
 from stream_tasks import AsyncStream, StartedTask, Task, TaskOutcome, TaskResult
+from stream_tasks._view.screen import is_apart
 from stream_tasks.cli import signals
 from stream_tasks.cli.signals import Stop
-from stream_tasks.cli.ui import screen
 from stream_tasks.cli.ui.library_log import library_log
 from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
@@ -833,7 +833,7 @@ class TestTerminal:
     def test_no_stdout(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where there is no stdout nothing comes in between what is drawn."""
         monkeypatch.setattr(sys, "stdout", None)
-        assert screen._is_apart(as_json=True)
+        assert is_apart(as_json=True)
 
     def test_verbose(self, server: FakeStream) -> None:
         """With -v stack traces follow the table."""

@@ -5,8 +5,7 @@ from attrs import asdict
 from stream_tasks._view import lines
 from stream_tasks._view.board import Board
 from stream_tasks._view.lines import Nothing
-from stream_tasks._view.screen import STYLES, PipeConsole, Screen, is_live, note_width, row_table
-from stream_tasks._view.screen import is_apart as _is_apart
+from stream_tasks._view.screen import STYLES, PipeConsole, Screen, is_apart, is_live, note_width, row_table
 from stream_tasks.cli.ui.log import WARNING, say, style
 from stream_tasks.models import Obstacle
 
@@ -37,5 +36,5 @@ def choose_display(board: Board, *, quiet: bool, as_json: bool) -> Nothing:
     console = PipeConsole(stderr=True)
     if quiet:
         return Nothing()
-    is_drawn = is_live(console) and _is_apart(as_json=as_json) and style().form is None
+    is_drawn = is_live(console) and is_apart(as_json=as_json) and style().form is None
     return Screen(board, console) if is_drawn else Lines(board)
