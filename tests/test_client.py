@@ -214,7 +214,8 @@ def test_the_defaults() -> None:
     limits = client._connections
     assert client._origin == "https://chat.stream-io-api.com"
     assert (limits.request_timeout, limits.connect_timeout, limits.max_connections) == (30.0, 10.0, 100)
-    assert (limits.ssl_context, limits.trust_env) == (None, False)
+    assert limits.ssl_context is not None
+    assert (limits.ssl_context.verify_mode, limits.trust_env) == (ssl.CERT_REQUIRED, False)
     assert claims(client)["server"] is True
     assert 4 <= time.time() - claims(client)["iat"] < 10
 
