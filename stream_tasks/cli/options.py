@@ -16,6 +16,7 @@ __all__ = [
     "begin_log",
     "client_options",
     "connection_options",
+    "database_options",
     "output_options",
     "pace_options",
     "positive_seconds",
@@ -137,6 +138,18 @@ def output_options() -> list[click.Option]:
         click.Option(["-v", "--verbose"], is_flag=True, help=about),
         click.Option(["--log-format"], type=formats, help="Write stderr as log records with times."),
         click.Option(["--log-level"], type=levels, help="The lowest level of what is written to stderr."),
+    ]
+
+
+def database_options() -> list[click.Option]:
+    """Return the option that says where durable waits are kept."""
+    return [
+        click.Option(
+            ["--database"],
+            metavar="FILE|URL",
+            help="Where the waits are: a file of SQLite, or the URL of a Postgres database. The default is "
+            "STREAM_DATABASE in the environment.",
+        )
     ]
 
 

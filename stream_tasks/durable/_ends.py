@@ -45,6 +45,9 @@ class TaskEnd(Generic[T_co]):
         error: Why there is no result.
         may_have_started: Whether the operation may or may not have been started; nobody knows.
         context: What the caller gave along.
+        last_status: The server's last word on the task, if there was one.
+        polls: How often the task was asked for, by the worker that saw the end.
+        elapsed: How long that worker waited, in seconds.
     """
 
     key: str
@@ -56,6 +59,9 @@ class TaskEnd(Generic[T_co]):
     error: TaskError | None = None
     may_have_started: bool = False
     context: Any = None
+    last_status: str | None = None
+    polls: int = 0
+    elapsed: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -199,7 +205,8 @@ def started_in(record: Mapping[str, Any]) -> StartedTask[Any]:
 def record_of(outcome: TaskOutcome[Any]) -> dict[str, Any]:
     """Return how a wait for a task ended."""
     fields = outcome.to_dict()
-    return {name: fields[name] for name in ("task_id", "status", "result", "error")}
+    del fields["operation"], fields["items"]  # the ask tells them
+    return fields
 
 
 def failed_record(
@@ -230,4 +237,7 @@ def end_of(
         None if error is None else TaskError(**error),
         record.get("may_have_started", False),
         ask["context"],
+        record.get("last_status"),
+        record.get("polls", 0),
+        record.get("elapsed", 0.0),
     )

@@ -584,7 +584,7 @@ def test_killed_workers_go_on_where_they_were(workers: Workers, fake: FakeStream
         worker = workers.start(file)
         until(lambda: all(map(fake.polls, ids.values())))
         worker.kill()
-        worker.wait()
+        worker.join()
         workers.start(file)
         for task_id in ids.values():
             fake.finish(task_id)
@@ -604,7 +604,7 @@ def test_a_killed_worker_starts_nothing_twice(workers: Workers, fake: FakeStream
         worker = workers.start(file)
         until(lambda: len(fake.requests) >= 8)
         worker.kill()
-        worker.wait()
+        worker.join()
         workers.start(file)
         ends = workers.wait_for_ends(30)
     uncertain = [end["key"] for end in ends if end["may_have_started"]]

@@ -1,21 +1,25 @@
-"""Workers in processes of their own, which can be killed. Run as a program, this is one of them."""
+"""Workers in processes of their own, which can be killed."""
 
 import asyncio
 import json
 import logging
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dbos import DBOS
+
 from stream_tasks import AsyncStream
 from stream_tasks.durable import DurableWaits, TaskEnd
 from stream_tasks.testing import FakeStream
+
+PROCESSES = multiprocessing.get_context("forkserver")  # importing DBOS takes a second
+PROCESSES.set_forkserver_preload([__name__])
 
 
 def until(is_so: Callable[[], object], timeout: float = 60) -> None:
@@ -33,25 +37,23 @@ class Workers:
         self._fake = fake
         self._effects = directory / "effects"
         self._directory = directory
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[multiprocessing.process.BaseProcess] = []
 
-    def start(self, database: str, worker_id: str = "", **options: Any) -> subprocess.Popen[str]:
+    def start(
+        self, database: str, worker_id: str | None = None, **options: Any
+    ) -> multiprocessing.process.BaseProcess:
         """Start a worker, and wait until it runs."""
         name = f"worker-{len(self._running)}"
-        settings = {"database": database, "worker_id": worker_id or None, "effects": str(self._effects)}
-        environment = {
-            **os.environ,
-            **self._fake.environment,
-            "SETTINGS": json.dumps({**settings, **options}),
-        }
-        with (self._directory / f"{name}.log").open("w") as log:
-            worker = subprocess.Popen(
-                [sys.executable, __file__], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+        options |= {"database": database, "worker_id": worker_id, "effects": str(self._effects)}
+        is_ready = PROCESSES.Event()
+        worker = PROCESSES.Process(
+            target=run_worker,
+            args=(str(self._directory / f"{name}.log"), self._fake.environment, is_ready, options),
+        )
+        worker.start()
         self._running.append(worker)
-        assert worker.stdout is not None
-        first = worker.stdout.readline()
-        assert first == "ready\n", (self._directory / f"{name}.log").read_text()
+        until(lambda: is_ready.is_set() or worker.exitcode is not None)
+        assert is_ready.is_set(), (self._directory / f"{name}.log").read_text()
         return worker
 
     def log(self, number: int) -> str:
@@ -59,11 +61,8 @@ class Workers:
 
     def kill_all(self) -> None:
         for worker in self._running:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
-            if worker.stdout is not None:
-                worker.stdout.close()
+            worker.kill()
+            worker.join()
 
     def ends(self) -> list[dict[str, Any]]:
         """What handlers were called with, in the order of the calls."""
@@ -82,28 +81,38 @@ class Workers:
         return self.ends()
 
 
-async def work(database: str, effects: str, raises: int = 0, slow: float = 0.0, **options: Any) -> None:
-    """Run waits until SIGTERM."""
+def run_worker(log: str, environment: dict[str, str], is_ready: Any, options: dict[str, Any]) -> None:
+    """Be a worker, until SIGTERM."""
+    with Path(log).open("w") as file:
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    logging.basicConfig(level="INFO")
+    asyncio.run(_work(is_ready, **options))
+
+
+async def _work(
+    is_ready: Any, effects: str, raises: int = 0, *, own_workflows: bool = False, **options: Any
+) -> None:
+    if own_workflows:
+
+        @DBOS.workflow()
+        async def own() -> None:
+            """Be a part of the app's code."""
+
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     client = AsyncStream()
-    waits = DurableWaits(client, database, **options)
+    waits = DurableWaits(client, **options)
     raised: Counter[str] = Counter()
     file = os.open(effects, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
     @waits.on_end("write")
     async def write(end: TaskEnd[Any]) -> None:
-        await asyncio.sleep(slow)
         raised[end.key] += 1
         if raised[end.key] <= raises:
             raise RuntimeError("not yet")
         os.write(file, json.dumps({**end.to_dict(), "worker": os.getpid()}).encode() + b"\n")
 
     async with client, waits:
-        os.write(1, b"ready\n")
+        is_ready.set()
         await asked.wait()
-
-
-if __name__ == "__main__":
-    logging.basicConfig(level="INFO")
-    asyncio.run(work(**json.loads(os.environ["SETTINGS"])))
