@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -16,6 +18,7 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]  # some tests only wait
+DURABLE = "stream_tasks/durable/*"  # covered in a session of its own: it needs DBOS
 QUICK = {"PYTHONDONTWRITEBYTECODE": ""}  # dozens of processes import the package
 THOROUGH = ["-o", "asyncio_debug=true", "--hypothesis-profile", "thorough"]
 
@@ -43,6 +46,22 @@ def run_pytest(session: nox.Session, *options: str) -> None:
     session.run(*measured, "pytest", *options, env=QUICK)
 
 
+def debian(session: nox.Session, programs: Mapping[str, str]) -> None:
+    """Install Debian's packages whose programs are missing; a program has its package's name, or a path."""
+    missing = [
+        package
+        for package, path in programs.items()
+        if not (any(Path("/").glob(path[1:])) if path else shutil.which(package))
+    ]
+    if not missing:
+        return
+    as_root = [] if os.getuid() == 0 else ["sudo", "-n"]
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    session.run_install(*as_root, "apt-get", "update", "-qq", external=True)
+    install = ["apt-get", "install", "-qq", "--no-install-recommends", *missing]
+    session.run_install(*as_root, *install, env=env, external=True)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run most tests, in two minutes; arguments go to pytest, and take the place of all options."""
@@ -62,7 +81,19 @@ def coverage(session: nox.Session) -> None:
     """Demand that `COVERAGE=1 nox -s tests slow` covered everything."""
     session.install(*group("coverage"))
     session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
+    session.run("coverage", "report", "--omit", DURABLE)
+
+
+@nox.session
+def durable(session: nox.Session) -> None:
+    """Run the tests of durable waits and the examples, with Postgres, Redis and Chromium of Debian."""
+    debian(session, {"postgresql": "/usr/lib/postgresql/*/bin/postgres", "redis-server": "", "chromium": ""})
+    session.install("-e", ".[cli,durable]", *group("durable"))
+    env = {**QUICK, "COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, "tests/durable", *session.posargs, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", "--include", DURABLE, env=env)
 
 
 @nox.session(python=["3.11", "3.12", "3.13", "3.14"])
@@ -100,7 +131,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy, and the public API's with pyright too."""
-    session.install("-e", ".[cli,otel,prometheus]", *group("typing"), *group("tests"), "nox")
+    session.install("-e", ".[cli,durable,otel,prometheus]", *group("typing"), *group("tests"), "nox")
     session.run("mypy")
     # The node that was installed with it, and no look for a newer pyright.
     env = {"PYRIGHT_PYTHON_GLOBAL_NODE": "0", "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}

@@ -34,7 +34,7 @@ from stream_tasks.exceptions import (
 if TYPE_CHECKING:
     from stream_tasks.models import StartedTask
 
-__all__ = ["batched_operation", "start_batches"]
+__all__ = ["batched_operation", "delay_after", "may_have_started", "start_batches"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -100,7 +100,7 @@ async def start_batches(
                 operation=name,
                 batch=batch,
                 position=position,
-                may_have_started=_may_have_started(exc),
+                may_have_started=may_have_started(exc),
                 task_ids=task_ids,
                 reason=str(exc),
             ) from exc
@@ -139,7 +139,7 @@ async def _start(
             return await start(batch)
         except StreamRateLimitException as exc:
             refusals += 1
-            delay = _delay(exc, refusals)
+            delay = delay_after(exc, refusals)
             if exc.unrecoverable or waited + delay > PATIENCE:
                 raise
         if refusals == 1:
@@ -153,7 +153,7 @@ async def _start(
         waited += delay
 
 
-def _delay(refusal: StreamRateLimitException, refusals: int) -> float:
+def delay_after(refusal: StreamRateLimitException, refusals: int) -> float:
     """Return how long to wait after a 429, in seconds."""
     hold = refusal.hold
     quota = refusal.rate_limit
@@ -163,7 +163,7 @@ def _delay(refusal: StreamRateLimitException, refusals: int) -> float:
     return delay + min(1.0, delay / 10) * random.random()  # noqa: S311 - not a secret
 
 
-def _may_have_started(error: StreamException) -> bool:
+def may_have_started(error: StreamException) -> bool:
     """Whether the server may have done what was asked, for all that is known."""
     if isinstance(error, StreamApiException):
         return error.status_code >= _FIRST_SERVER_ERROR or error.status_code == _REQUEST_TIMEOUT

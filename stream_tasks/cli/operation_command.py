@@ -82,6 +82,17 @@ class OperationCommand(click.Command):
                 ),
                 *(export_options() if exports else []),
                 wait_option("Wait for the tasks, the default; or print their ids, one a line, for 'wait -'."),
+                click.Option(
+                    ["--durable"],
+                    metavar="FILE|URL",
+                    help="Leave starting and waiting to a 'stream-tasks worker': put it in its database, a "
+                    "file of SQLite or the URL of a Postgres one, and print a key for each task, one a line.",
+                ),
+                click.Option(
+                    ["--key"],
+                    help="The key of the durable wait; the same key twice is one wait. Several tasks have "
+                    "KEY-1, KEY-2 and so on.",
+                ),
                 *pace_options(
                     timeout=600,
                     about="The time-out of the wait, counted from the start of the last task; 0 for one poll "
@@ -112,11 +123,11 @@ class OperationCommand(click.Command):
         **given: Any,
     ) -> None:
         begin_log(given)
+        database, key = given.pop("durable"), given.pop("key")
         api_key = given["api_key"] or os.environ.get("STREAM_API_KEY")
-        connection = {} if dry_run else client_options(given)
+        connection = {} if dry_run or database is not None else client_options(given)
         check_export_options(given.get("output"), overwrite=given.get("overwrite", False))
-        if given.get("output") is not None and not given["wait"]:
-            raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
+        _check_use(given, database, key)
         check = _cid if self.noun == "channels" else _text
         found = read_ids(ids, sources, what=self.noun.removesuffix("s"), check=check, column=column)
         if not found:
@@ -137,6 +148,14 @@ class OperationCommand(click.Command):
         must_ask = self.verb is not None and not given["yes"]
         if must_ask and not is_terminal(sys.stdin):
             raise click.UsageError(f"this {what}: with no terminal to ask on, give --yes if that is meant")
+        if database is not None:
+            from stream_tasks.cli.durable import enqueue
+
+            if must_ask:
+                _confirm(ctx, f"This {what}, as soon as a worker gets to it.")
+            pace = {name: given[name] for name in ("poll_interval", "timeout")}
+            enqueue(database, job, key, as_json=given["as_json"], **pace)
+            return
         from stream_tasks.cli.client import make_client
         from stream_tasks.cli.running import start_and_wait
 
@@ -170,6 +189,16 @@ class OperationCommand(click.Command):
             if job.options[name := str(option.name)] is not None
         ]
         return f" ({' '.join(typed)})" if typed else ""
+
+
+def _check_use(given: dict[str, Any], database: str | None, key: str | None) -> None:
+    """Refuse options that do not go together."""
+    if key is not None and database is None:
+        raise click.UsageError("--key needs --durable")
+    if database is not None and (given.get("output") is not None or not given["wait"]):
+        raise click.UsageError("--durable leaves the wait to a worker: give neither --output nor --no-wait")
+    if given.get("output") is not None and not given["wait"]:
+        raise click.UsageError("--output waits for the export: it cannot be given with --no-wait")
 
 
 def _show_plan(job: Job, *, as_json: bool) -> None:

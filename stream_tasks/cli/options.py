@@ -17,6 +17,7 @@ __all__ = [
     "check_export_options",
     "client_options",
     "connection_options",
+    "database_options",
     "export_options",
     "output_options",
     "pace_options",
@@ -185,6 +186,18 @@ def _output_path(_: click.Context, __: click.Parameter, value: str | None) -> st
     if os.path.basename(value) in ("", ".", ".."):  # noqa: PTH119 - pathlib drops a slash at the end
         raise click.BadParameter(f"{value!r} is a directory: name a file")
     return value
+
+
+def database_options() -> list[click.Option]:
+    """Return the option that says where durable waits are kept."""
+    return [
+        click.Option(
+            ["--database"],
+            metavar="FILE|URL",
+            help="Where the waits are: a file of SQLite, or the URL of a Postgres database. The default is "
+            "STREAM_DATABASE in the environment.",
+        )
+    ]
 
 
 def begin_log(given: dict[str, Any]) -> None:

@@ -23,10 +23,12 @@ COMMANDS: Final = {
     "export-channels": "Export channels, each given as type:id.",
     "export-users": "Export all data of users.",
     "get": "Look at one task, and print it as JSON.",
+    "pending": "List the durable waits that have not ended.",
     "reactivate-users": "Let deactivated users connect again.",
     "report": "Report on waits that have ended.",
     "serve": "Run a fake Stream server until Ctrl-C.",
     "wait": "Wait for tasks, and print their results.",
+    "worker": "Run durable waits until it is told to stop.",
 }
 """All commands, and what each does."""
 

@@ -1,0 +1,1 @@
+"""Tests of waits that outlive the process: `nox -s durable` runs them."""
