@@ -165,7 +165,7 @@ def outcome_of(wait: Wait, goal: Goal[T]) -> TaskOutcome[T]:
     except Exception as exc:  # noqa: BLE001 - nothing about one task is raised
         error = exc
     return TaskOutcome(
-        wait.task_id, wait.task, wait.polls, wait.elapsed, value, error, goal.operation, goal.items
+        wait.task_id, wait.task, wait.polls, wait.elapsed, value, error, goal.operation, goal.items, wait.held
     )
 
 

@@ -370,6 +370,7 @@ class TaskOutcome(Generic[T_co]):
         elapsed: How long the wait lasted, in seconds.
         operation: The operation that started the task, if it is known.
         items: What the operation is for, if it is known.
+        held: For how long of the wait the quota held back looks that were due, in seconds.
     """
 
     task_id: str | None
@@ -380,6 +381,7 @@ class TaskOutcome(Generic[T_co]):
     _error: Exception | None = None
     operation: str | None = None
     items: tuple[str, ...] = ()
+    held: float = 0.0
 
     def __repr__(self) -> str:
         told = f"result={shown(self._value)}" if self.ok else f"error={shown(self._error)}"
@@ -423,11 +425,13 @@ class TaskOutcome(Generic[T_co]):
         Returns:
             ``task_id``, ``operation``, ``items``, ``status``, ``last_status`` (the server's last word, or
             None), ``result`` (the payload, or None), ``error`` (``type``, ``description``, ``stacktrace``
-            and ``version``, or None), ``polls`` and ``elapsed`` (in seconds).
+            and ``version``, or None), ``polls`` and ``elapsed`` (in seconds). If the quota held back looks,
+            also ``held`` (in seconds).
         """
         payload = None
         if self.ok:
             payload = plain(self._value if self.task is None else self.task.result or {})
+        held = {"held": round(self.held, 3)} if self.held else {}
         return {
             "task_id": self.task_id,
             "operation": self.operation,
@@ -438,6 +442,7 @@ class TaskOutcome(Generic[T_co]):
             "error": None if self._error is None else plain(_told(self._error)),
             "polls": self.polls,
             "elapsed": round(self.elapsed, 3),
+            **held,
         }
 
 

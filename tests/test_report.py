@@ -14,7 +14,7 @@ from commandline import SECRET, end, on_terminal, plain, run_here, serve, set_en
 import stream_tasks
 from stream_tasks import AsyncStream, Stream, Task, TaskOutcome
 from stream_tasks._report.figures import bins, quantile
-from stream_tasks.testing import FakeStream, TaskFailure
+from stream_tasks.testing import FakeStream, RateLimitRule, TaskFailure
 
 fake = pytest.fixture(serve)
 
@@ -72,7 +72,7 @@ class TestText:
         assert head == "100 tasks: 97 completed, 1 failed, 1 timed out, 1 could not be polled"
         assert times == "durations: median 50.5 s, 95th percentile 1:35, longest 1:40"
         assert polls == "polls: 5,050 in all; median 50.5 a task, at most 100"
-        assert held == "held by the quota: not recorded"
+        assert held == "held by the quota: not at all"
         slowest = rest[rest.index("Slowest") + 1 :][:10]
         assert [row.split() for row in slowest] == [
             [f"task-{n:03}", f"1:{n - 60:02}", "completed"] for n in range(100, 90, -1)
@@ -116,11 +116,15 @@ class TestText:
     def test_quota(self) -> None:
         """It tells which waits timed out because of the quota, and for how long it held polls, if known."""
         late = line("a", "timed_out", error={"type": "rate_limited", "description": ""})
-        assert "held by the quota: not recorded; 1 task timed out because of it" in str(
+        assert "held by the quota: not at all; 1 task timed out because of it" in str(
             stream_tasks.report([late])
         )
-        told = str(stream_tasks.report([line("a", held=2.5), line("b", held=61.0), line("c")]))
-        assert "held by the quota: 1:01 at most, 1:03 over all tasks" in told
+        lines = [line("a", held=2.5, elapsed=6), line("b", held=61.0, elapsed=100), line("c", elapsed=21)]
+        told = (
+            "held by the quota: 2 tasks, for 31.8 s on average and 1:01 at most; that is 50% of all waiting"
+        )
+        assert told in str(stream_tasks.report(lines))
+        assert "that is 0% of all waiting" in str(stream_tasks.report([line("a", held=1, elapsed=0)]))
 
     def test_ends_count(self) -> None:
         """Of a task that comes more than once, its end counts; work that was done at once has no id."""
@@ -173,6 +177,26 @@ class TestOfWaits:
         for text in (str(found), found.to_html(), found._repr_html_()):
             assert "igned" not in text
             assert "bucket" not in text
+
+    async def test_held(self, server: FakeStream, client: AsyncStream) -> None:
+        """It tells for how long the quota held back polls, also of waits that timed out."""
+        server.rate_limit = RateLimitRule(4, window=1)
+        server.spend(3)
+        ids = [server.add_task(name, statuses=["running"]) for name in "abc"]
+        outcomes = await client.wait_for_tasks(ids, 0.1, 30)
+        assert all(outcome.ok for outcome in outcomes.values())
+        assert max(outcome.held for outcome in outcomes.values()) > 0.2
+        assert all(outcome.held <= outcome.elapsed for outcome in outcomes.values())
+        held = [outcome for outcome in outcomes.values() if outcome.held]
+        lines = [outcome.to_dict() for outcome in held]
+        assert all(one["held"] == round(outcome.held, 3) for one, outcome in zip(lines, held, strict=True))
+        assert f"held by the quota: {len(held)} task" in str(stream_tasks.report(outcomes))
+        server.rate_limit = RateLimitRule(4, window=60)
+        server.spend(4)
+        server.add_task("late", never=True)
+        late = (await client.wait_for_tasks(["late"], 0.1, 1.5))["late"]
+        assert late.status == "timed_out"
+        assert late.held > 0.2
 
     def test_items(self, threaded_server: FakeStream, blocking: Stream) -> None:
         """Failed items of an operation are found in its outcome."""

@@ -283,7 +283,10 @@ class Engine:
             if tracked is not None and tracked.poll is None:
                 self._hasten(tracked, now, now)
             return True
-        wait.time_out(now, self._judge.obstacle(tracked, wait, moment))
+        obstacle = self._judge.obstacle(tracked, wait, moment)
+        if obstacle == "rate_limited":
+            wait.hold(wait.terms.started if tracked is None else self._due.due(tracked), now)
+        wait.time_out(now, obstacle)
         return False
 
     def hint(self, key: Key) -> None:

@@ -100,11 +100,14 @@ class Reporter:
 
     def sent(self, poll: Poll, due: float) -> None:
         """Note how late a poll goes out: the quota may have held it back."""
+        tracked, now = poll.tracked, poll.sent_at
+        reason = self._held_back(due, now)
+        if reason == "rate_limited":
+            for wait in tracked.waits:
+                wait.hold(due, now)
         if not self._has_hooks():
             return
-        tracked, now = poll.tracked, poll.sent_at
         poll.note_late(now - due)
-        reason = self._held_back(due, now)
         if reason is not None and self._held is None:
             self._hold(tracked, reason, 0.0, None, due)
         elif reason is None and self._held is not None and self._held.error is None:

@@ -112,6 +112,7 @@ class Wait:
         "ended_at",
         "error",
         "failure",
+        "held",
         "inbox",
         "key",
         "origin",
@@ -126,6 +127,7 @@ class Wait:
         self.inbox = inbox
         self.origin = origin
         self.polls = 0
+        self.held = 0.0
         self.task: Task | None = None
         self.failure: Exception | None = None
         self.error: Exception | None = None
@@ -150,6 +152,10 @@ class Wait:
     def count_poll(self) -> None:
         """Count a poll whose answer this wait gets."""
         self.polls += 1
+
+    def hold(self, due: float, now: float) -> None:
+        """Note that the quota held back a look that was due."""
+        self.held += max(now - max(due, self.terms.started), 0.0)
 
     def extend(self, now: float) -> None:
         """Let the wait have one more look, since its deadline was noticed late."""

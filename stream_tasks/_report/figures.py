@@ -79,8 +79,8 @@ class Figures:
 
     @cached_property
     def held(self) -> list[float]:
-        """For how long the quota held back each task's polls, in seconds, as far as that was recorded."""
-        return [record.held for record in self.records if record.held is not None]
+        """For how long the quota held back polls of those tasks of which it did, in seconds."""
+        return [record.held for record in self.records if record.held]
 
     @cached_property
     def held_to_the_end(self) -> int:

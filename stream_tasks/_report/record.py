@@ -52,7 +52,7 @@ class Record(NamedTuple):
         why: What went wrong; empty if the task completed.
         polls: How often the task was polled.
         elapsed: How long the wait lasted, in seconds.
-        held: For how long of that the quota held polls back, in seconds; None if that was not recorded.
+        held: For how long of that the quota held back polls, in seconds.
         span: When the task was made, and when the server last changed it, in Unix time; None if not known.
         failed_items: The items that failed although the task completed.
     """
@@ -64,7 +64,7 @@ class Record(NamedTuple):
     why: str
     polls: int
     elapsed: float
-    held: float | None
+    held: float
     span: tuple[float, float] | None
     failed_items: tuple[FailedItem, ...]
 
@@ -109,7 +109,7 @@ def _read(fields: Mapping[str, Any], span: tuple[float, float] | None) -> Record
         "" if status == "completed" else _shown(error.get("description") or ""),
         int(_number(fields, "polls")),
         _number(fields, "elapsed"),
-        _number(fields, "held") if fields.get("held") is not None else None,
+        _number(fields, "held"),
         span,
         tuple(_failed_items(name, fields.get("operation"), fields.get("result"))),
     )

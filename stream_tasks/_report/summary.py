@@ -61,10 +61,14 @@ def polls_in_words(figures: Figures) -> str:
 
 
 def held_in_words(figures: Figures) -> str:
-    """Tell for how long the quota held polls back, if that is known."""
-    told = "not recorded"
-    if figures.held:
-        told = f"{duration(max(figures.held))} at most, {duration(sum(figures.held))} over all tasks"
+    """Tell for how long the quota held back polls."""
+    told = "not at all"
+    if held := figures.held:
+        share = sum(held) / sum(figures.durations) if sum(figures.durations) else 0.0
+        told = (
+            f"{_counted(len(held), 'task')}, for {duration(sum(held) / len(held))} on average and"
+            f" {duration(max(held))} at most; that is {share:.0%} of all waiting"
+        )
     if figures.held_to_the_end:
         told += f"; {_counted(figures.held_to_the_end, 'task')} timed out because of it"
     return told

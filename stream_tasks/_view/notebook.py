@@ -15,7 +15,8 @@ _NOTE: Final = 200
 _COLORS: Final = {"completed": "#2e8540", "failed": "#d1343e", "timed out": "#b7791f", "error": "#d1343e"}
 """They can be read on white and on black."""
 
-_CELL: Final = "text-align: left; padding: 0 1.5em 0 0"
+_CELL: Final = "text-align: left; padding: 0 1.5em 0 0; white-space: nowrap"
+_LAST: Final = "text-align: left; padding: 0"
 
 
 def is_notebook() -> bool:
@@ -74,7 +75,7 @@ class Notebook(Nothing):
     def _draw(self, progress: str) -> _Picture:
         board = self._board
         trouble = "" if board.obstacle is None else explain(board.obstacle)
-        parts = ['<div style="max-width: 50em">']
+        parts = ['<div style="max-width: 60em; overflow-x: auto">']
         if board.total is not None:
             bar = f'value="{min(board.done, board.total)}" max="{max(board.total, 1)}"'
             parts.append(f'<progress {bar} style="width: 100%"></progress>')
@@ -100,5 +101,5 @@ def _line(row: Row) -> str:
     return (
         f'<tr><td style="{_CELL}">{escape(printable(row.task_id))}</td>'
         f'<td style="{style}">{escape(row.status)}</td>'
-        f'<td style="{_CELL}">{after}</td><td style="{_CELL}">{escape(note)}</td></tr>'
+        f'<td style="{_CELL}">{after}</td><td style="{_LAST}">{escape(note)}</td></tr>'
     )

@@ -53,6 +53,7 @@ class Ending:
         error: What went wrong, or None: ``type``, ``description``, ``stacktrace``, ``version``.
         polls: How often the task was polled.
         elapsed: How long the wait lasted, in seconds.
+        held: For how long of that the quota held back polls, in seconds; a line without it means 0.
     """
 
     task_id: str | None
@@ -65,6 +66,7 @@ class Ending:
     operation: str | None = None
     items: list[str] = field(factory=list)
     saved: str | None = None
+    held: float = 0.0
 
     @classmethod
     def of(cls, outcome: TaskOutcome[Any]) -> Self:
@@ -95,7 +97,10 @@ class Ending:
 
     def to_json(self) -> str:
         """Return a line of JSON, without its end."""
-        return to_json(attrs.asdict(self, recurse=False))
+        fields = attrs.asdict(self, recurse=False)
+        if not self.held:
+            del fields["held"]
+        return to_json(fields)
 
     @property
     def is_final(self) -> bool:
