@@ -83,7 +83,7 @@ def simulate(jobs: list[Job], rate: float, *, learns: bool) -> Outcome:
             begins = jobs[begun].begins if begun < len(jobs) else math.inf
             now = min(queue.next_due(), begins)
             continue
-        waiting = queue.pop(now)
+        waiting, _ = queue.pop(now)
         polls += 1
         tasks = begun - ended
         most_rounds = max(most_rounds, (polls - waiting.polls) / max(tasks, waiting.tasks))

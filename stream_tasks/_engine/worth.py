@@ -152,12 +152,12 @@ class WorthQueue(Generic[C]):
             self._remove(entry)
             self._tidy()
 
-    def pop(self, now: float) -> C:
-        """Take out the task to look at now; the queue must not be empty."""
+    def pop(self, now: float) -> tuple[C, float]:
+        """Take out the task to look at now, and return since when it is due; one must be in."""
         entry = self._starving(now) or self._best(now)
         self._rounds += 1 / len(self._entries)
         self._remove(entry)
-        return entry.item
+        return entry.item, entry.due
 
     def _remove(self, entry: _Entry[C]) -> None:
         entry.number = 0
