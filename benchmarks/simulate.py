@@ -9,6 +9,8 @@ fewer tasks.
 Where there are four clients, three of them wait for a third of the tasks each, and the fourth is a stranger
 who spends the same quota at random moments, whatever it is told.
 
+``simulate.py works`` simulates something else: in which order tasks are looked at. See works.py.
+
 A simulation ends ten minutes after the last arrival. A task that has ended, and that its client does not
 know of by then, counts as unnoticed, with the delay so far.
 """
@@ -29,6 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import works
 from server import Quota
 
 from stream_tasks import RateLimit, StreamRateLimitException, Task
@@ -254,7 +257,10 @@ def compare(tasks: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run one simulation."""
+    """Run one simulation, or compare orders of looks."""
+    if sys.argv[1:2] == ["works"]:
+        works.compare_main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description="One simulation; prints what came of it.")
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("clients", type=int)

@@ -61,7 +61,7 @@ def informed(ends: int = MIN_ENDS) -> Durations:
 
 
 def names(queue: Lineup[Tracked] | WorthQueue[Tracked], now: float = NOW) -> list[str]:
-    return [queue.pop(now).name for _ in range(len(queue))]
+    return [queue.pop(now)[0].name for _ in range(len(queue))]
 
 
 def crowd(durations: Durations | None) -> Lineup[Tracked]:
@@ -89,9 +89,9 @@ def test_while_the_quota_bears_all_the_order_is_that_of_becoming_due() -> None:
 def test_under_a_quota_the_look_that_is_worth_most_comes_first() -> None:
     """An export that has probably ended comes before deletions that are due for longer."""
     queue = crowd(informed())
-    assert queue.pop(NOW).name == "export"
+    assert queue.pop(NOW)[0].name == "export"
     assert queue.next_due() < NOW
-    assert [queue.pop(NOW).name for _ in range(5)] == 5 * ["deletion"]
+    assert [queue.pop(NOW)[0].name for _ in range(5)] == 5 * ["deletion"]
     assert queue.next_due() == NOW + 20
 
 
@@ -101,7 +101,7 @@ def test_as_long_as_too_little_is_known_the_order_is_that_of_becoming_due(
 ) -> None:
     """However late looks are, without learning and before some ends were seen nobody is preferred."""
     queue = crowd(durations)
-    assert [queue.pop(NOW).name for _ in range(6)] == [*5 * ["deletion"], "export"]
+    assert [queue.pop(NOW)[0].name for _ in range(6)] == [*5 * ["deletion"], "export"]
 
 
 def test_tasks_by_the_thousand_that_are_due_together_are_placed_some_at_a_time() -> None:
@@ -109,7 +109,7 @@ def test_tasks_by_the_thousand_that_are_due_together_are_placed_some_at_a_time()
     queue: Lineup[Tracked] = Lineup(informed())
     for number in range(4 * MOVED_AT_ONCE):
         queue.push(tracked(EXPORTS, 30, str(number)), NOW - 20)
-    seen = [queue.pop(NOW).name]
+    seen = [queue.pop(NOW)[0].name]
     assert len(queue._scarce) <= MOVED_AT_ONCE
     seen += names(queue)
     assert sorted(seen, key=int) == [str(number) for number in range(4 * MOVED_AT_ONCE)]
@@ -125,12 +125,12 @@ def test_a_task_can_be_hastened_and_taken_out_in_either_order() -> None:
     assert not queue.hasten(task, NOW + 6)
     assert (task in queue, queue.due(task)) == (True, NOW + 5)
     assert queue.hasten(task, NOW - 1)
-    assert queue.pop(NOW).name == "deletion"
+    assert queue.pop(NOW)[0].name == "deletion"
     assert not queue.hasten(task, NOW - 2)
     assert queue.due(task) == NOW - 1
     task.latest = -math.inf
     assert not queue.hasten(task, NOW)
-    assert queue.pop(NOW) is task
+    assert queue.pop(NOW) == (task, NOW - 1)
     other = tracked(DELETIONS, 10)
     for due in (NOW - 1, NOW + 5):
         queue.push(other, due)
@@ -153,7 +153,7 @@ def test_the_last_look_is_not_put_off() -> None:
     queue = pressed()
     queue.push(tracked(DELETIONS, 60, name="other"), NOW - 50)
     queue.push(tracked(DELETIONS, name="last look", latest=NOW), NOW - 1)
-    assert queue.pop(NOW).name == "last look"
+    assert queue.pop(NOW)[0].name == "last look"
 
 
 def test_a_last_look_can_be_wanted_earlier() -> None:
@@ -168,7 +168,7 @@ def test_a_last_look_can_be_wanted_earlier() -> None:
     late.latest, early.latest = NOW + 200, NOW - 0.5
     queue.hasten(late)
     queue.hasten(early)
-    assert queue.pop(NOW).name == "early"
+    assert queue.pop(NOW)[0].name == "early"
     assert len(queue) == 2
 
 
@@ -192,7 +192,7 @@ def test_tasks_of_unknown_age_are_looked_at_first() -> None:
     queue = pressed()
     queue.push(tracked(DELETIONS, 20), NOW - 20)
     queue.push(Tracked(Sighting(OperationDurations(), NOW - 20), "unknown"), NOW - 20)
-    assert queue.pop(NOW).name == "unknown"
+    assert queue.pop(NOW)[0].name == "unknown"
 
 
 def test_first_looks_at_tasks_of_unknown_age_are_told_apart() -> None:

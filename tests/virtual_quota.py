@@ -77,13 +77,13 @@ def simulate(jobs: list[Job], rate: float, *, learns: bool) -> Outcome:
             job = jobs[begun]
             age = None if job.operation is None else 0.0
             sighting = Sighting(learned.of(job.operation), job.begins, age)
-            queue.push(Waiting(begun, job, sighting, polls, 0), job.begins)
+            queue.push(Waiting(begun, job, sighting, polls, begun - ended), job.begins)
             begun += 1
         if queue.next_due() > now:
             begins = jobs[begun].begins if begun < len(jobs) else math.inf
             now = min(queue.next_due(), begins)
             continue
-        waiting = queue.pop(now)
+        waiting, _ = queue.pop(now)
         polls += 1
         tasks = begun - ended
         most_rounds = max(most_rounds, (polls - waiting.polls) / max(tasks, waiting.tasks))

@@ -132,7 +132,7 @@ class Engine:
             while self._in_flight.lost_at() <= now:
                 self._in_flight.give_up(now, is_lost=True)
             while self._due.next_due() <= now and self._pacer.next_at(now) <= now:
-                self._send(self._due.pop(now), now)
+                self._send(*self._due.pop(now), now)
             if self._due.next_due() <= now and self._free_at(now) <= now:
                 self._in_flight.give_up(now, is_lost=False)
             await self._alarm.sleep(now, self._next_event(now))
@@ -149,14 +149,14 @@ class Engine:
         at = self._pacer.next_at(now)
         return self._in_flight.gives_way_at() if at == math.inf else at
 
-    def _send(self, tracked: TrackedTask, now: float) -> None:
+    def _send(self, tracked: TrackedTask, planned: float, now: float) -> None:
         """Send a poll for a task that was due, unless whoever wanted it so early has left."""
         due = tracked.next_look()
         if due > now:
             self._due.push(tracked, due)
             return
         poll = self._begin(tracked, now)
-        self._reporter.sent(poll, due)
+        self._reporter.sent(poll, max(due, planned))
         job = self.make(poll)
         try:
             # Without `context=`, which not every task factory takes.

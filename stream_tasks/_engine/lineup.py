@@ -78,13 +78,13 @@ class Lineup(Generic[C]):
         self._due.discard(item)
         self._scarce.discard(item)
 
-    def pop(self, now: float) -> C:
-        """Take out the task to look at now; one must be due."""
+    def pop(self, now: float) -> tuple[C, float]:
+        """Take out the task to look at now, and return since when it is due; one must be due."""
         if not self._scarce:
             due = self._due.next_due()
             item = self._due.pop()
             if now - due <= SCARCE_AFTER or self.durations is None or not self.durations.is_of_use:
-                return item
+                return item, due
             self._scarce.open(item.sighting.worth(now))
             self._scarce.push(item, due)
         for _ in range(MOVED_AT_ONCE):

@@ -102,10 +102,12 @@ class WorthQueue(Generic[C]):
         price: What a look is worth that the quota just bears, in seconds of delay.
     """
 
-    __slots__ = ("_entries", "_heap", "_numbers", "_ring", "_rounds", "price")
+    __slots__ = ("_entries", "_heap", "_leap", "_numbers", "_ring", "_rounds", "price")
 
     def __init__(self) -> None:
         self.price = MIN_PRICE
+        # By what the price rises next if it is out of date.
+        self._leap = 1.0
         # How many rounds went by.
         self._rounds = 0.0
         self._entries: dict[C, _Entry[C]] = {}
@@ -150,12 +152,12 @@ class WorthQueue(Generic[C]):
             self._remove(entry)
             self._tidy()
 
-    def pop(self, now: float) -> C:
-        """Take out the task to look at now; the queue must not be empty."""
-        entry = self._starving() or self._best(now)
+    def pop(self, now: float) -> tuple[C, float]:
+        """Take out the task to look at now, and return since when it is due; one must be in."""
+        entry = self._starving(now) or self._best(now)
         self._rounds += 1 / len(self._entries)
         self._remove(entry)
-        return entry.item
+        return entry.item, entry.due
 
     def _remove(self, entry: _Entry[C]) -> None:
         entry.number = 0
@@ -172,7 +174,7 @@ class WorthQueue(Generic[C]):
         number = entry.number = next(self._numbers)
         heappush(self._heap, (key, number, entry))
 
-    def _starving(self) -> _Entry[C] | None:
+    def _starving(self, now: float) -> _Entry[C] | None:
         """Review one task, each in turn; return it if it has waited too long."""
         ring = self._ring
         entry = ring.popleft()
@@ -182,7 +184,9 @@ class WorthQueue(Generic[C]):
         waited = self._rounds - entry.since
         if waited >= STARVES_AFTER:
             return entry
-        if waited >= REVIEW_AFTER and SIMILAR * entry.price > self.price:
+        if entry.key < now:
+            self._leap_to(entry.item.sighting.worth(now))
+        elif waited >= REVIEW_AFTER and SIMILAR * entry.price > self.price:
             self._place(entry)
             self._tidy()
         return None
@@ -223,14 +227,23 @@ class WorthQueue(Generic[C]):
 
     def _steer(self, worth: float) -> None:
         """Move the price towards what a look is worth that is taken."""
+        if self._leap_to(worth):
+            return
         price = self.price
         share = worth / price
-        if share > FAR_ABOVE:
-            self.price = LEAP * price
-            return
         move = 1 - 1 / share if share > 1 else (share if share > MAX_FALL else MAX_FALL) - 1
         price *= 1 + move * PRICE_GAIN / (len(self._entries) + FEW_TASKS)
         self.price = price if price > MIN_PRICE else MIN_PRICE
+
+    def _leap_to(self, worth: float) -> bool:
+        """Let the price rise, faster each time, if it is far below what a look is worth."""
+        if worth <= FAR_ABOVE * self.price:
+            if worth <= self.price:
+                self._leap = 1.0
+            return False
+        self._leap *= LEAP
+        self.price *= self._leap
+        return True
 
     def _tidy(self) -> None:
         """Drop what is stale once it is much."""
