@@ -45,16 +45,39 @@ SHARE_RECOVERY: Final = 0.6
 TIMER_SLACK: Final = 0.02
 """Seconds. A poll that is this late does not delay the ones after it: timers are not exact."""
 
-# Without a quota
+# The learned rate
 
-RATE_RECOVERY: Final = 10.0
-"""Seconds after a hold until the learned rate is what it was at the refusal; it then rises ever faster."""
+RATE_CUT: Final = 0.7
+"""The learned rate falls to this part of what the server bore, as in TCP Cubic, so that it soon recovers."""
+
+RATE_RECOVERY: Final = 12.0
+"""Seconds after a hold, or a fall, until the learned rate is what the server bore; it then rises ever faster.
+With 10 s, a server that bears four polls a second fails one in eight of the polls after 20 s."""
 
 MIN_RATE: Final = 0.2
 """Polls a second. The learned rate never falls below this, so that a recovery is seen within seconds."""
 
 MIN_KNOWN_RATE: Final = 5.0
 """Polls a second. A server that was asked less often than this before it refused may bear this much."""
+
+LOSS_ROUND: Final = 1.0
+"""Seconds. Failures are counted in rounds of at least this. A server that fails all polls for longer is
+away."""
+
+LOSS_SAMPLE: Final = 20
+"""Polls in a round. Of fewer, a third often fail if a server fails one in ten at random."""
+
+USUAL_LOSS: Final = 0.1
+"""The share of failures that is usual, before any is measured. It does not slow the client down."""
+
+LOSS_MARGIN: Final = 0.1
+"""The rate falls if the share of failures is above the usual one by more than this, which is rare by chance."""
+
+LOSS_FALL: Final = 0.5
+"""If a lower rate leaves more than this part of the failures, they do not depend on the rate."""
+
+LOSS_SMOOTHING: Final = 0.2
+"""Weight of a round in the usual share of failures: in one round few polls may fail by chance."""
 
 # Polls in flight
 

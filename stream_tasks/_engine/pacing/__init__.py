@@ -7,7 +7,8 @@ next poll goes out when all of them allow it:
 - `hold`: after a refusal no poll goes out until the time that the server named.
 - `outage`: while the server does not answer, a few probes go out.
 - `quota_window`: if answers tell a quota, polls are spread over the window.
-- `learned_rate`: if they do not, refusals show what the server bears.
+- `learned_rate`: if the server refuses polls without telling a quota, or fails many of them (`losses`), it is
+  asked about as often as it answered well, and then a little more often until that is too much again.
 
 All of this is pure: no I/O, no timers. Times are those of a monotonic clock, and come as arguments.
 Questions (`next_at`, `obstacle`) change nothing. Notes (`sent`, `answered`, `refused`, `failed`, `dropped`)

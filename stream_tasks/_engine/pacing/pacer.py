@@ -124,8 +124,8 @@ class Pacer:
         at = self._start.next_at(now)
         if at == math.inf:
             return at
-        at = max(at, self._hold.until, self._outage.probe_at)
-        return self._window.next_at(at, now) if self._window.limit else self._rate.next_at(at)
+        at = self._rate.next_at(max(at, self._hold.until, self._outage.probe_at))
+        return self._window.next_at(at, now) if self._window.limit else at
 
     def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
         """Return what holds polls back.
@@ -163,8 +163,7 @@ class Pacer:
         now = poll.sent_at
         if self._window.limit:
             self._window.sent(now)
-        else:
-            self._rate.sent(now)
+        self._rate.sent(now)
         self._outage.sent(now)
 
     def answered(self, poll: Sent, now: float, quota: RateLimit | None) -> None:
@@ -177,8 +176,7 @@ class Pacer:
         """
         self._learn(now, quota)
         is_news = self._hold.is_news(poll.sent_at)
-        if not self._window.limit:
-            self._rate.answered(now, is_held=not is_news)
+        self._rate.answered(poll.sent_at, now, is_news=is_news)
         self._outage.heard(now, is_well=True)
         if is_news:
             self._hold.answered()
@@ -215,11 +213,14 @@ class Pacer:
         self._hold.refused(now, retry_after, self._window.reset_in(now) if is_spent else None)
         if is_too_often:
             self._rate.held(self._hold.until)
+        else:
+            self._rate.deferred(poll.sent_at)
         self._start.begin_again(1)
 
     def failed(self, poll: Sent, now: float) -> None:
         """Note that a poll had no usable answer."""
         self._outage.failed(poll.sent_at, now)
+        self._rate.failed(poll.sent_at, now)
         if self._outage.is_on:
             self._start.begin_again(INITIAL_IN_FLIGHT)
 
