@@ -263,7 +263,8 @@ asyncio.BaseEventLoop.{moment} = pressed
     ) -> None:
         """What waits for an answer ends with a word and the signal's code."""
         server.inject(Fault.hang(), times=9)
-        process = (start_python if command == ["get", "a"] else start)(*command)
+        is_python = command == ["get", "a"] and number == signal.SIGINT  # with the imports yet to come
+        process = (start_python if is_python else start)(*command)
         until(lambda: server.requests)
         process.send_signal(number)
         ended = end(process)

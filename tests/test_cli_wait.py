@@ -286,6 +286,7 @@ class TestLines:
             shown = run_here(capsys, command, "a").out
             assert json.loads(shown, parse_constant=pytest.fail)["result"] == {"x": [None, None, None, 0.5]}
 
+    @pytest.mark.slow
     def test_no_descriptors(self, server: FakeStream) -> None:
         """Out of file descriptors it goes on with those that it has, and all outcomes come."""
         resource = pytest.importorskip("resource", reason="there is no such limit")
