@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from stream_tasks._arguments import check_pairs
 from stream_tasks._requests import OPERATIONS, operation
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def delete_channels(
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: There are too few or too many.
+        ValueError: There are too few or too many, or one has no type.
         StreamException: The request failed.
     """
+    check_pairs("cids", cids, "type:id", "messaging:general")
 
 
 @operation(
@@ -419,9 +421,11 @@ def delete_feeds_batch(
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: There are too few or too many, or `purge_user_activities` lacks `hard_delete`.
+        ValueError: There are too few or too many, one has no group, or `purge_user_activities` lacks
+            `hard_delete`.
         StreamException: The request failed.
     """
+    check_pairs("feeds", feeds, "group:id", "user:amy")
     _check_purge(hard_delete, purge_user_activities)
 
 

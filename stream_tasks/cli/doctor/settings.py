@@ -15,13 +15,13 @@ from stream_tasks._arguments import (
     REQUEST_TIMEOUT_VARIABLE,
     check_request_timeout,
 )
+from stream_tasks._http.auth import SHORTEST_SECRET, are_swapped
 from stream_tasks._http.protocol import is_plain_http_beyond_loopback
 from stream_tasks._secret import Secret
 from stream_tasks.cli.doctor.report import Report
 
 __all__ = ["Setting", "check_base_url", "check_environment", "check_key", "check_secret"]
 
-_SHORTEST_SECRET: Final = 32  # Stream's keys have 12 characters, its secrets 64
 _WRONG_URL: Final = "the base URL is wrong"
 _DASHBOARD: Final = "Stream's dashboard (https://dashboard.getstream.io) shows it."
 _TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*")
@@ -74,7 +74,7 @@ def check_secret(report: Report, secret: Setting, key: Setting) -> bool:
         flaw = f"{secret.size}: that looks like a key; are key and secret swapped?"
     if flaw is not None:
         report.failed("api_secret", flaw, _remedy(secret))
-    elif len(secret.text or "") < _SHORTEST_SECRET:
+    elif len(secret.text or "") < SHORTEST_SECRET:
         report.warning("api_secret", f"{secret.size}; Stream's have 64", f"Is it complete? {_DASHBOARD}")
     else:
         report.ok("api_secret", secret.size)
@@ -101,7 +101,7 @@ def _remedy(setting: Setting) -> str:
 
 
 def _are_swapped(key: Setting, secret: Setting) -> bool:
-    return len(key.text or "") >= _SHORTEST_SECRET > len(secret.text or "")
+    return are_swapped(key.text or "", secret.text or "")
 
 
 def check_base_url(report: Report, url: Setting) -> str:
