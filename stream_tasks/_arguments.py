@@ -13,7 +13,7 @@ import operator
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_origin
@@ -114,6 +114,18 @@ def path_segment(name: str, value: Any) -> str:
     return quote(text, safe="")
 
 
+def check_pairs(name: str, values: Iterable[str], form: str, example: str) -> None:
+    """Check ids of two parts, joined by a colon.
+
+    Raises:
+        ValueError: One lacks a part.
+    """
+    for value in values:
+        first, _, second = value.partition(":")
+        if not first or not second:
+            raise ValueError(f"each of {name} must be {form}, such as {example!r}, not {value!r}")
+
+
 def check_word(name: str, value: Any, known: tuple[str, ...], *, is_closed: bool = True) -> str:
     """Return one of the known words; with a warning, another one too unless the list is closed.
 
@@ -190,6 +202,16 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int | None = Non
     return count
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number, or a whole one of any kind; a bool is neither."""
+    return not isinstance(value, bool) and (isinstance(value, Real) or hasattr(type(value), "__index__"))
+
+
+def as_real(value: Any) -> Any:
+    """Return a whole number that can only be asked for its value as an int, and anything else as it is."""
+    return value if isinstance(value, Real) or not is_number(value) else operator.index(value)
+
+
 def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
     """Return a time in seconds.
 
@@ -199,10 +221,10 @@ def check_seconds(name: str, value: Any, *, positive: bool = False) -> float:
     """
     if type(value) is float and 0 < value < math.inf:
         return value
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     try:
-        seconds = float(value)
+        seconds = float(as_real(value))
     except OverflowError:
         seconds = math.inf
     if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
@@ -218,9 +240,9 @@ def check_number(name: str, value: Any, least: float, most: float, allowed: str)
         TypeError: It is not a number.
         ValueError: It is out of range, NaN or infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, not {value!r}")
-    number: Any = value
+    number: Any = as_real(value)
     if not least <= number <= most or number == math.inf:
         raise ValueError(f"{name} must be a finite number, {allowed}, not {value!r}")
 
@@ -325,9 +347,23 @@ def check_tasks(tasks: Iterable[V]) -> Iterable[V]:
     Raises:
         TypeError: It is not an iterable, or it is a single task.
     """
-    if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
-        raise TypeError(f"tasks must be an iterable of task ids or StartedTasks, not {type(tasks).__name__}")
+    if isinstance(tasks, str | bytes | AsyncIterable) or not isinstance(tasks, Iterable):
+        raise TypeError(
+            f"tasks must be an iterable of task ids or StartedTasks, not {type(tasks).__name__}"
+            f"{awaiting(tasks)}{_AS_COMPLETED * isinstance(tasks, AsyncIterable)}"
+        )
     return tasks
+
+
+_AS_COMPLETED: Final = ": as_completed of AsyncStream takes an async iterable"
+
+
+def awaiting(value: Any) -> str:
+    """Return what to do with a value if it is a coroutine that was not awaited; that is closed."""
+    if not isinstance(value, Coroutine):
+        return ""
+    value.close()  # or Python would warn that it was never awaited, too
+    return ": await it first, as in wait_for_task(await client.export_users(user_ids))"
 
 
 def check_result_type(value: Any) -> Any:
@@ -422,8 +458,8 @@ def check_param(name: str, value: Any) -> str:
         return check_moment(name, value)
     if isinstance(value, str):
         return text_value(value)
-    if isinstance(value, bool | Real):
-        return _json_of(name, float(value) if not hasattr(value, "__index__") else value)
+    if isinstance(value, bool) or is_number(value):
+        return _json_of(name, value if hasattr(value, "__index__") else float(value))
     if isinstance(value, UUID):
         return str(value)
     raise TypeError(
@@ -483,7 +519,7 @@ def check_base_url(base_url: Any) -> str:
 
     Raises:
         TypeError: It is not a text.
-        ValueError: It is not a plain http(s) address.
+        ValueError: It is not a plain http(s) address, or it ends in ``/api/v2``.
     """
     from urllib.parse import unquote  # noqa: PLC0415 - see above
 
@@ -501,7 +537,12 @@ def check_base_url(base_url: Any) -> str:
         raise ValueError(f"{where} must name a valid host, and if any a valid port")
     if not _is_http(base_url):
         raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}")
-    return str.__str__(base_url).rstrip("/")
+    base = str.__str__(base_url).rstrip("/")
+    if re.search(r"/api/v\d+$", base):
+        raise ValueError(
+            f"{where} must end before {API_PREFIX}, which is put before each path: leave that out"
+        )
+    return base
 
 
 def _has_valid_authority(url: str) -> bool:

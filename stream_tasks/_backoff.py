@@ -8,7 +8,7 @@ import random
 
 from attrs import field, frozen
 
-from stream_tasks._arguments import check_number, check_seconds
+from stream_tasks._arguments import as_real, check_number, check_seconds
 
 __all__ = ["FLOOR", "Backoff", "as_backoff"]
 
@@ -32,10 +32,10 @@ class Backoff:
         ValueError: An argument is out of range.
     """
 
-    initial: float = field()
-    maximum: float = field()
-    factor: float = field(default=2.0)
-    jitter: float = field(default=0.1)
+    initial: float = field(converter=as_real)
+    maximum: float = field(converter=as_real)
+    factor: float = field(default=2.0, converter=as_real)
+    jitter: float = field(default=0.1, converter=as_real)
 
     def __attrs_post_init__(self) -> None:
         check_seconds("initial", self.initial)

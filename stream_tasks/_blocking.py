@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import queue
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, cast
 
 from stream_tasks._arguments import DEFAULT_REQUEST_TIMEOUT, check_items, check_tasks, settings_of
 from stream_tasks._batches import batched_operation
 from stream_tasks._client import AsyncStream
 from stream_tasks._green import new_queue
 from stream_tasks._loop_thread import LoopThread
+from stream_tasks._misuse import check_options
 from stream_tasks._operations import MOST_ITEMS
 from stream_tasks._origins import remember
 from stream_tasks._secret import concealed, hidden
@@ -127,7 +129,7 @@ class Stream:
         hooks: Iterable[Hook] = (),
     ) -> None:
         # From here on no dump of this frame shows them.
-        api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
+        api_key, api_secret, token, base_url = map(hidden, (api_key, api_secret, token, base_url))
         if session is not None:
             raise ValueError(
                 "session must be None: an aiohttp.ClientSession belongs to the event loop it was made on,"
@@ -152,6 +154,17 @@ class Stream:
         self._loop = LoopThread()
         # Among garbage the session would be lost to the loop, which has to close it: so this keeps it.
         self._finalizer = weakref.finalize(self, self._loop.exit, self._client)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **options: Any) -> Self:
+            names = list(options)
+            del args, options  # a dump of this frame would show them
+            if cls.__init__ is Stream.__init__:
+                check_options(cls.__name__, names)
+            return super().__new__(cls)
+
+        __new__.__signature__ = inspect.signature(__init__)
 
     @classmethod
     def from_getstream(cls, client: Any, **options: Any) -> Self:
@@ -185,6 +198,14 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    if not TYPE_CHECKING:
+
+        def __aenter__(self) -> NoReturn:
+            raise TypeError(f"write 'with' for {type(self).__name__}, which blocks, or use AsyncStream")
+
+        def __aexit__(self, *_: object) -> None:
+            """Not reached: `__aenter__` raises."""
 
     def close(self) -> None:
         """End all waits and close the connections; closing twice is fine.

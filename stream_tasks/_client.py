@@ -24,6 +24,7 @@ from typing import (
     Any,
     Concatenate,
     NamedTuple,
+    NoReturn,
     ParamSpec,
     Self,
     TypeVar,
@@ -48,7 +49,6 @@ from stream_tasks._arguments import (
     check_items,
     check_path,
     check_request_timeout,
-    check_result_type,
     check_seconds,
     check_segment,
     check_tasks,
@@ -70,11 +70,13 @@ from stream_tasks._http import auth, protocol
 from stream_tasks._http.proxies import check_proxies
 from stream_tasks._http.transport import Connections, Transport, drop
 from stream_tasks._http.trust import system_context
+from stream_tasks._misuse import AsyncItems, check_options
 from stream_tasks._origins import remember
 from stream_tasks._requests import Request, custom
 from stream_tasks._results import (
     Goal,
     OperationName,
+    check_decodable,
     decode_answer,
     goal_of_ids,
     origin_of,
@@ -226,7 +228,7 @@ class AsyncStream:
     ) -> None:
         self._api_key = self._origin = ""  # for a repr of what was not made
         # From here on no dump of this frame shows them.
-        api_secret, token, base_url = hidden(api_secret), hidden(token), hidden(base_url)
+        api_key, api_secret, token, base_url = map(hidden, (api_key, api_secret, token, base_url))
         environment = auth.Environment()
         credentials = auth.credentials(api_key, api_secret, token, environment)
         url = hidden(auth.from_environment(base_url, BASE_URL_VARIABLE, environment))
@@ -259,6 +261,17 @@ class AsyncStream:
                 self._origin,
                 extra={"stream_event": "plain_http"},
             )
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **options: Any) -> Self:
+            names = list(options)
+            del args, options  # a dump of this frame would show them
+            if cls.__init__ is AsyncStream.__init__:
+                check_options(cls.__name__, names)
+            return super().__new__(cls)
+
+        __new__.__signature__ = inspect.signature(__init__)
 
     @classmethod
     def from_getstream(cls, client: Any, **options: Any) -> Self:
@@ -293,6 +306,14 @@ class AsyncStream:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"write 'async with' for {type(self).__name__}, or use the blocking Stream")
+
+        def __exit__(self, *_: object) -> None:
+            """Not reached: `__enter__` raises."""
 
     async def aclose(self) -> None:
         """End all waits and close the connections; a session given by the caller stays open.
@@ -442,7 +463,7 @@ class AsyncStream:
             >>> started = await client.start_task("POST", "/export/users", json={"user_ids": ["jane"]})
             >>> await client.wait_for_task(started, timeout=600)
         """
-        kind = TaskResult if result_type is None else check_result_type(result_type)
+        kind = cast("type[T]", TaskResult if result_type is None else check_decodable(result_type))
         request = custom(
             method, path, kind, json, params,
             task_id_at=task_id_at, may_finish_at_once=may_finish_at_once,
@@ -601,12 +622,12 @@ class AsyncStream:
         of_ids = goal_of_ids(result_type, operation)
         key, goal = resolve(task, of_ids)
         if key is None:
-            return _each(())
+            return AsyncItems("watch_task(…)", _each(()))
         engine = self._here().engine
         snapshots = follow(engine, key, engine.terms(backoff, timeout), origin_of(task, goal))
         if result_type is None and operation is None:
-            return cast("AsyncGenerator[Task[S]]", snapshots)
-        return _typed(snapshots, of_ids)
+            return AsyncItems("watch_task(…)", cast("AsyncGenerator[Task[S]]", snapshots))
+        return AsyncItems("watch_task(…)", _typed(snapshots, of_ids))
 
     async def wait_for_tasks(
         self,
@@ -726,13 +747,14 @@ class AsyncStream:
         """
         backoff, timeout = as_backoff(poll_interval), check_timeout(timeout)
         if max_waiting is not None:
-            check_count("max_waiting", max_waiting)
+            max_waiting = check_count("max_waiting", max_waiting)
         check_callback("on_update", on_update)
         of_ids = goal_of_ids(result_type, operation)
         decide = functools.partial(resolve, of_ids=of_ids, result_type=result_type, name="each of tasks")
         source = tasks if isinstance(tasks, AsyncIterable) else _each(check_tasks(tasks))
         outcomes = self._race(source, decide, backoff, timeout, max_waiting=max_waiting, on_update=on_update)
-        return remember(outcomes, self, timeout, max_waiting)
+        items = AsyncItems("as_completed(…)", outcomes)
+        return remember(items, self, timeout, max_waiting)
 
     async def _race(
         self,
@@ -824,7 +846,8 @@ class AsyncStream:
         """
         name = batched_operation(self, operation)
         check_items("items", items, Iterable, AsyncIterable)
-        return start_batches(name, lambda batch: operation(batch, *args, **kwargs), items)
+        started = start_batches(name, lambda batch: operation(batch, *args, **kwargs), items)
+        return AsyncItems("start_in_batches(…)", started)
 
     async def download(
         self,

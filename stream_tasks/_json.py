@@ -22,7 +22,8 @@ import json
 import re
 from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from stream_tasks.endpoints import Polled
 
-__all__ = ["dumps", "loads", "prepare", "structure", "structure_snapshot", "structure_task"]
+__all__ = ["check_kind", "dumps", "loads", "prepare", "structure", "structure_snapshot", "structure_task"]
 
 T = TypeVar("T")
 
@@ -224,6 +225,56 @@ def _items(converter: cattrs.Converter) -> Any:
     return build
 
 
+class _MisfitError(ValueError):
+    """Raised when a value does not fit, with the place within the value where that is."""
+
+    def __init__(self, reason: str, place: str) -> None:
+        super().__init__(reason)
+        self.place = place
+
+
+def _is_pydantic(kind: Any) -> bool:
+    """Whether it is a model, or a dataclass, of pydantic: which then is there."""
+    return isinstance(kind, type) and hasattr(kind, "__pydantic_core_schema__")
+
+
+def _pydantic(kind: Any) -> Callable[[Any, Any], Any]:
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - only if a caller uses it
+
+    validate = TypeAdapter(kind).validate_python
+
+    def build(value: Any, _: Any) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as exc:
+            first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"])
+            raise _MisfitError(first["msg"], place) from exc
+
+    return build
+
+
+def _refuse(kind: Any) -> NoReturn:
+    raise TypeError(f"nothing can be decoded to {getattr(kind, '__name__', kind)}")
+
+
+@functools.lru_cache(maxsize=256)
+def check_kind(name: str, kind: Any) -> None:
+    """Check that values can be decoded to a type, and to all that it consists of.
+
+    Raises:
+        TypeError: They cannot.
+    """
+    try:
+        for each in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
+            _converter().get_structure_hook(each)
+    except Exception as exc:
+        raise TypeError(
+            f"{name} must be a type to decode JSON to, such as a class of attrs, dataclasses or pydantic, a"
+            f" TypedDict or a list of these, not {getattr(kind, '__name__', kind)}: {exc}"
+        ) from exc
+
+
 def _object(value: Any, kind: Any) -> Any:
     if not isinstance(value, dict):
         raise TypeError(f"expected an object, not {type(value).__name__}")
@@ -235,7 +286,7 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
     """Make a fast converter, or one that explains what does not fit."""
     import cattrs  # noqa: PLC0415 - see above
 
-    converter = cattrs.Converter(detailed_validation=detailed)
+    converter = cattrs.Converter(detailed_validation=detailed, structure_fallback_factory=_refuse)
     converter.register_structure_hook(datetime, _timestamp)
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _strict(kind))
@@ -246,6 +297,7 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, ItemResults), _items(converter)
     )
+    converter.register_structure_hook_factory(_is_pydantic, _pydantic)
     converter.register_structure_hook_func(
         lambda kind: dict in (kind, get_origin(kind)) and getattr(kind, "__args__", ()) in ((), (str, Any)),
         _object,
@@ -289,13 +341,15 @@ def _explain(value: Any, kind: type, path: str) -> StreamDecodeException:
         _converter(detailed=True).structure(value, kind)
     except Exception as exc:  # noqa: BLE001 - as above
         reasons: list[str] = []
+        places: list[str] = []
 
         def reason(exc: BaseException, _: type | None) -> str:
             reasons.append(_reason(exc))
+            places.append(getattr(exc, "place", ""))
             return reasons[-1]
 
         first, *_ = cattrs.transform_error(exc, path, format_exception=reason)
-        return StreamDecodeException(reasons[0], path=first.removeprefix(f"{reasons[0]} @ "))
+        return StreamDecodeException(reasons[0], path=first.removeprefix(f"{reasons[0]} @ ") + places[0])
     return StreamDecodeException("does not fit", path=path)  # pragma: no cover - both converters agree
 
 

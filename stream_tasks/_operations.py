@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from stream_tasks._arguments import check_pairs
 from stream_tasks._requests import OPERATIONS, operation
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def delete_channels(
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: There are too few or too many.
+        ValueError: There are too few or too many, or one has no type.
         StreamException: The request failed.
 
     Example:
@@ -89,6 +90,7 @@ def delete_channels(
         >>> deleted = await client.wait_for_task(started, timeout=600)
         >>> print(deleted.failed)
     """
+    check_pairs("cids", cids, "type:id", "messaging:general")
 
 
 @operation(
@@ -464,13 +466,15 @@ def delete_feeds_batch(
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: There are too few or too many, or `purge_user_activities` lacks `hard_delete`.
+        ValueError: There are too few or too many, one has no group, or `purge_user_activities` lacks
+            `hard_delete`.
         StreamException: The request failed.
 
     Example:
         >>> started = await client.delete_feeds_batch(["user:jane", "user:joe"], hard_delete=True)
         >>> await client.wait_for_task(started, timeout=600)
     """
+    check_pairs("feeds", feeds, "group:id", "user:amy")
     _check_purge(hard_delete, purge_user_activities)
 
 

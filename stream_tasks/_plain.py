@@ -48,6 +48,10 @@ def plain(value: Any) -> Any:
     """
     if attrs.has(type(value)):
         return _fields(value)
+    if hasattr(type(value), "model_dump"):  # a model of pydantic
+        return plain(value.model_dump(mode="json"))
+    if hasattr(type(value), "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(each) for key, each in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray):

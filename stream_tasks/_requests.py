@@ -37,6 +37,7 @@ from stream_tasks._arguments import (
     check_mapping,
     check_method,
     check_moment,
+    check_pairs,
     check_request_path,
     check_segment,
     check_text,
@@ -304,6 +305,10 @@ def _channel(name: str, value: Any) -> dict[str, Any]:
     }
     if not channel.get("cid") and not (channel.get("type") and channel.get("id")):
         raise ValueError(f"{name} must hold cid, or type and id, not {channel!r}")
+    if channel.get("cid"):
+        check_pairs(
+            "the cid of a channel", [check_text("cid", channel["cid"])], "type:id", "messaging:general"
+        )
     for key in ("messages_since", "messages_until"):
         if channel.get(key) is not None:
             channel[key] = check_moment(key, channel[key])

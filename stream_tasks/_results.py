@@ -8,7 +8,7 @@ from uuid import UUID
 from attrs import evolve, frozen
 
 from stream_tasks import _json
-from stream_tasks._arguments import check_result_type, check_segment, check_task_id, text_value
+from stream_tasks._arguments import awaiting, check_result_type, check_segment, check_task_id, text_value
 from stream_tasks._engine.sighting import UNKNOWN, Origin
 from stream_tasks._operations import OPERATIONS
 from stream_tasks.endpoints import TASK, Endpoint, Polled
@@ -25,6 +25,8 @@ from stream_tasks.models import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from stream_tasks._engine.poll import Key
     from stream_tasks._engine.tracked import Wait
     from stream_tasks._requests import Request
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Goal",
     "OperationName",
+    "check_decodable",
     "decode_answer",
     "goal_of_ids",
     "origin_of",
@@ -97,7 +100,7 @@ def goal_of_ids(result_type: type[T] | None = None, operation: Any = None) -> Go
     if result_type is None and operation is None:
         return cast("Goal[T]", _PAYLOAD)
     if result_type is not None:
-        check_result_type(result_type)
+        check_decodable(result_type)
     if operation is None:
         return Goal(cast("type[T]", result_type))
     name = getattr(operation, "__name__", operation)
@@ -108,6 +111,18 @@ def goal_of_ids(result_type: type[T] | None = None, operation: Any = None) -> Go
         raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, not {name!r}")
     kind = OPERATIONS[name].result_type if result_type is None else result_type
     return Goal(kind, name, endpoint=_endpoint_of(name))
+
+
+def check_decodable(result_type: type[T]) -> type[T]:
+    """Return a type to decode results to.
+
+    Raises:
+        TypeError: It is not a class, or nothing can be decoded to it.
+    """
+    if result_type is not TaskResult:
+        check_result_type(result_type)
+        _json.check_kind("result_type", cast("Hashable", result_type))
+    return result_type
 
 
 def resolve(
@@ -122,18 +137,21 @@ def resolve(
         name: What to call `task` in an error.
 
     Raises:
-        TypeError: `task` is neither an id, nor a `StartedTask`, nor `Polled`.
+        TypeError: `task` is neither an id, nor a `StartedTask`, nor `Polled`; or nothing can be decoded to
+            the type of its result.
         ValueError: The id cannot be one.
     """
     if isinstance(task, str | UUID):
         task_id = check_segment(name, task)
         return task_id if of_ids.endpoint is None else of_ids.endpoint.of(task_id), of_ids
     if isinstance(task, Polled):
-        kind = task.endpoint.result_type if result_type is None else result_type
+        kind = check_decodable(task.endpoint.result_type if result_type is None else result_type)
         return task.id if task.endpoint == TASK else task, Goal(kind, endpoint=task.endpoint)
     if not isinstance(task, StartedTask):
-        raise TypeError(f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}")
-    kind = task.result_type if result_type is None else result_type
+        raise TypeError(
+            f"{name} must be a task id (str) or a StartedTask, not {type(task).__name__}{awaiting(task)}"
+        )
+    kind = check_decodable(task.result_type if result_type is None else result_type)
     if task.task_id is None:
         return None, Goal(kind, task.operation, task.items, done=task)
     task_id, endpoint = check_task_id(task.task_id), _endpoint_of(task.operation)

@@ -46,7 +46,7 @@ def hidden(value: Any) -> Any:
 
 def concealed(options: dict[str, Any]) -> dict[str, Any]:
     """Return a client's options with those hidden that can hold something secret."""
-    secret = ("api_secret", "token", "base_url")
+    secret = ("api_key", "api_secret", "token", "base_url")
     return {name: hidden(value) if name in secret else value for name, value in options.items()}
 
 

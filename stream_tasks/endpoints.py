@@ -13,6 +13,7 @@ addresses of their own, and answer in their own ways::
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -56,9 +57,9 @@ def status_word(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    if not isinstance(value, int) or isinstance(value, bool):
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"a status must be a str or an int, not {type(value).__name__}")
-    return str(value)
+    return str(operator.index(value))
 
 
 def _words(statuses: Iterable[str | int]) -> tuple[str, ...]:

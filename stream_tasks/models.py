@@ -6,9 +6,10 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Generic, Literal, cast, final, get_origin
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast, final, get_origin
 
 from attrs import Factory, field, frozen
+from attrs import fields as fields_of
 from multidict import CIMultiDict
 
 from stream_tasks._plain import LOCAL, WHOLE, plain, shown
@@ -49,8 +50,27 @@ T_co = TypeVar("T_co", covariant=True)
 Result_co = TypeVar("Result_co", covariant=True, default=dict[str, Any])
 
 
+class _Typed:
+    """Says what to write to those who take a model for a ``dict``."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, key: Any) -> Any:
+            kind, place = type(self).__name__, ""
+            if key in (each.name for each in fields_of(type(self))):
+                place = f".{key}"
+            elif key in (getattr(self, "extra", None) or ()):
+                place = f".extra[{key!r}]"
+            elif isinstance(self, ItemResults):
+                place = f".items[{key!r}]"
+            advice = f": write {place} in place of [{key!r}]" * bool(place)
+            raise TypeError(f"{kind!r} object is not subscriptable, as its fields are attributes{advice}")
+
+
 @frozen
-class TaskError:
+class TaskError(_Typed):
     """Why a task failed.
 
     Attributes:
@@ -67,7 +87,7 @@ class TaskError:
 
 
 @frozen
-class Task(Generic[Result_co]):
+class Task(_Typed, Generic[Result_co]):
     """A snapshot of a long-running task on Stream's servers.
 
     Attributes:
@@ -157,13 +177,26 @@ class TaskResult(dict[str, Any]):
             AttributeError: The server did the work at once, so that there never was a task.
         """
         if self._task is None:
-            raise AttributeError("no task: the server did this work at once")
+            raise AttributeError
         return self._task
 
     @property
     def data(self) -> Task:
         """The same task, for code written for ``getstream``: ``response.data.status``."""
         return self.task
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            told = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in ("task", "data"):
+                told = "no task: the server did this work at once"
+            elif name in self:
+                told += (
+                    f": this result is a plain payload, so write result[{name!r}]; a wait with operation= or"
+                    " result_type= returns a typed one"
+                )
+            raise AttributeError(told, name=name, obj=self)
 
     def __reduce__(self) -> tuple[type[TaskResult], tuple[dict[str, Any], Task | None]]:
         return TaskResult, (dict(self), self._task)
@@ -236,7 +269,7 @@ class Stats:
 
 
 @frozen
-class StreamResponse(Generic[T_co]):
+class StreamResponse(_Typed, Generic[T_co]):
     """One answer of the server.
 
     Attributes:
@@ -267,7 +300,7 @@ def _few(items: tuple[str, ...]) -> str:
 
 
 @frozen
-class StartedTask(Generic[T_co]):
+class StartedTask(_Typed, Generic[T_co]):
     """An operation that the server took on; `to_json` keeps it for another program.
 
     Attributes:
@@ -298,7 +331,7 @@ class StartedTask(Generic[T_co]):
             started = StartedTask.from_json(path.read_text())
             export = await client.wait_for_task(started)
         """
-        fields = {
+        told = {
             "task_id": self.task_id,
             "operation": self.operation,
             "items": self.items,
@@ -306,8 +339,8 @@ class StartedTask(Generic[T_co]):
             "data": plain(self.data),
         }
         if self.task_id is None:
-            fields["result"] = plain(self.result)
-        return json.dumps(fields, allow_nan=False)
+            told["result"] = plain(self.result)
+        return json.dumps(told, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, result_type: type[R_any] | None = None) -> StartedTask[R_any]:
@@ -360,7 +393,7 @@ def _restored(
 
 
 @frozen(repr=False)
-class TaskOutcome(Generic[T_co]):
+class TaskOutcome(_Typed, Generic[T_co]):
     """What came of waiting for one of many tasks, like a finished future.
 
     Attributes:
@@ -452,7 +485,7 @@ def _told(error: Exception) -> TaskError:
 
 
 @frozen
-class ItemResult:
+class ItemResult(_Typed):
     """What became of one item of a batch.
 
     Attributes:
@@ -472,7 +505,7 @@ class ItemResult:
 
 
 @frozen
-class ItemResults:
+class ItemResults(_Typed):
     """Per-item outcomes: the base of the results that are a mapping from item to outcome.
 
     Attributes:
@@ -510,7 +543,7 @@ def _of_a_task() -> Any:
 
 
 @frozen
-class ExportChannelsResult:
+class ExportChannelsResult(_Typed):
     """Where an export of channels can be fetched.
 
     Attributes:
@@ -529,7 +562,7 @@ class ExportChannelsResult:
 
 
 @frozen
-class ExportUsersResult:
+class ExportUsersResult(_Typed):
     """Where an export of users can be fetched.
 
     Attributes:
@@ -544,7 +577,7 @@ class ExportUsersResult:
 
 
 @frozen
-class DeactivateUsersResult:
+class DeactivateUsersResult(_Typed):
     """The users that were deactivated.
 
     Attributes:
@@ -557,7 +590,7 @@ class DeactivateUsersResult:
 
 
 @frozen
-class ChannelBatchFailure:
+class ChannelBatchFailure(_Typed):
     """Channels of a batch update that share a reason to have failed.
 
     Attributes:
@@ -572,7 +605,7 @@ class ChannelBatchFailure:
 
 
 @frozen
-class ChannelBatchResult:
+class ChannelBatchResult(_Typed):
     """What came of a batch update of channels.
 
     Attributes:
@@ -600,7 +633,7 @@ class ChannelBatchResult:
 
 
 @frozen
-class ImportStep:
+class ImportStep(_Typed):
     """One step of an import.
 
     Attributes:
@@ -617,7 +650,7 @@ class ImportStep:
 
 
 @frozen
-class ImportResult:
+class ImportResult(_Typed):
     """What the server tells of an import.
 
     Attributes:
@@ -644,7 +677,7 @@ class ImportResult:
 
 
 @frozen
-class ImportV2Result:
+class ImportV2Result(_Typed):
     """What the server tells of an import of the second version.
 
     Attributes:

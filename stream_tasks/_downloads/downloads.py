@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from stream_tasks._downloads.fetching import Source, fetch
 from stream_tasks._downloads.part_file import PartFile
@@ -154,6 +154,19 @@ class Chunks:
 
     async def __anext__(self) -> bytes:
         return await anext(self.source)
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(
+                "open_export(…) is an async iterator: write 'async for', or use the blocking Stream"
+            )
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError("open_export(…) is asynchronous: write 'async with', or use the blocking Stream")
+
+        def __exit__(self, *_: object) -> None:
+            """Not reached: `__enter__` raises."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from stream_tasks._arguments import check_segment, text_value
+from stream_tasks._arguments import awaiting, check_segment, text_value
 from stream_tasks._downloads.fetching import Source, is_http
 from stream_tasks.exceptions import StreamDownloadException, one_line
 from stream_tasks.models import StartedTask, StreamResponse, Task, TaskOutcome
@@ -103,7 +103,7 @@ def _found(given: Any) -> Export:
     if not isinstance(given, Task) and not isinstance(result, Mapping) and not hasattr(result, "url"):
         raise TypeError(
             "result_or_url must be the result of an export, its StartedTask or TaskOutcome, or an address"
-            f" (str), not {type(given).__name__}"
+            f" (str), not {type(given).__name__}{awaiting(given)}"
         )
     task_id = getattr(given, "task_id", None) or getattr(getattr(given, "task", None), "task_id", None)
     return Export(_url_in(result), task_id if isinstance(task_id, str) else None)

@@ -71,7 +71,8 @@ USUAL_LOSS: Final = 0.1
 """The share of failures that is usual, before any is measured. It does not slow the client down."""
 
 LOSS_MARGIN: Final = 0.1
-"""The rate falls if the share of failures is above the usual one by more than this, which is rare by chance."""
+"""The rate falls if the share of failures is above the usual one by more than this,
+which is rare by chance."""
 
 LOSS_FALL: Final = 0.5
 """If a lower rate leaves more than this part of the failures, they do not depend on the rate."""

@@ -26,7 +26,10 @@ __all__ = [
 
 KEY_VARIABLE: Final = "STREAM_API_KEY"
 SECRET_VARIABLE: Final = "STREAM_API_SECRET"  # noqa: S105 - a name
-SHORTEST_SECRET: Final = 32  # characters; Stream's keys have 12, its secrets 64
+SHORTEST_SECRET: Final = 32
+"""What is shorter is no secret of Stream's, in characters."""
+
+_TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]*\.")
 _CLOCK_SKEW: Final = 5
 _KEY_FILE: Final = re.compile(r"-----BEGIN |ssh-|ecdsa-")
 
@@ -110,19 +113,36 @@ def credentials(
         raise ValueError(
             f"give api_secret or token, not both; without either, {SECRET_VARIABLE} in the environment counts"
         )
-    key = check_credential("api_key", from_environment(api_key, KEY_VARIABLE, environ), KEY_VARIABLE)
+    # Hidden as well: it may be the secret in its place.
+    given = hidden(from_environment(api_key, KEY_VARIABLE, environ))
+    key = Secret(check_credential("api_key", given, KEY_VARIABLE))
     if token is not None:
-        return Credentials(key, Secret(check_credential("token", token, None)))
+        signed = Secret(check_credential("token", token, None))
+        _check_key(key, signed)
+        return Credentials(plain(key), signed)
     secret = hidden(from_environment(api_secret, SECRET_VARIABLE, environ))
-    secret = check_credential("api_secret", secret, SECRET_VARIABLE)
-    if are_swapped(key, secret):
+    secret = Secret(check_credential("api_secret", secret, SECRET_VARIABLE))
+    _check_key(key, secret)
+    return Credentials(plain(key), server_token(secret))
+
+
+def _check_key(key: Secret, other: Secret) -> None:
+    """Check that a key is not a secret or a token in its place; neither is shown.
+
+    Raises:
+        ValueError: It is.
+    """
+    if are_swapped(key, other):
         raise ValueError(
-            f"api_key has {len(key)} characters, and api_secret {len(secret)}: Stream's keys have 12, its"
-            " secrets 64; are key and secret swapped?"
+            f"api_key (or {KEY_VARIABLE} in the environment) looks like a secret, and api_secret (or"
+            f" {SECRET_VARIABLE}) like a key: are they swapped?"
         )
-    return Credentials(key, server_token(secret))
+    if key == other or _TOKEN.match(key):
+        raise ValueError(
+            f"api_key (or {KEY_VARIABLE} in the environment) is a secret or a token: give the app's key"
+        )
 
 
-def are_swapped(api_key: str, api_secret: str) -> bool:
-    """Whether a key and a secret seem to be in each other's place, by their lengths."""
-    return len(api_key) >= SHORTEST_SECRET > len(api_secret)
+def are_swapped(key: str, secret: str) -> bool:
+    """Whether a key and a secret look as if each were the other. Keys have 12 characters, secrets 64."""
+    return len(key) >= SHORTEST_SECRET > len(secret)

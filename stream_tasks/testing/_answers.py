@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
+from stream_tasks._arguments import is_number
 from stream_tasks.testing._scripts import FakeTask
 
 __all__ = ["Answer", "HeaderPairs", "Headers", "error_answer", "file_answer", "header_pairs", "json_answer"]
@@ -67,7 +68,7 @@ def _header(pair: object) -> tuple[str, str]:
     if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
         raise TypeError(f"each of headers must be a pair of name and value, not {pair!r}")
     name, value = pair
-    if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, str | int | float):
+    if not isinstance(name, str) or not (isinstance(value, str) or is_number(value)):
         raise TypeError(f"each of headers must be a name and a text or number, not {name!r}: {value!r}")
     value = str(value)
     if not re.fullmatch(r"[^\s:]+", name) or re.search(r"[\r\n\0]", value):

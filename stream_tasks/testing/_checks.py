@@ -60,7 +60,7 @@ def check_times(times: float) -> None:
         TypeError: It is neither a whole number nor infinite.
         ValueError: It is negative.
     """
-    if isinstance(times, bool) or not (isinstance(times, int) or times == math.inf):
+    if isinstance(times, bool) or not (hasattr(type(times), "__index__") or times == math.inf):
         raise TypeError(f"times must be a whole number, 0 or more, or math.inf, not {times!r}")
     if times < 0:
         raise ValueError(f"times must be 0 or more, not {times!r}")

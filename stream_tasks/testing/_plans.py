@@ -93,7 +93,7 @@ class OperationPlans:
                 `never`.
         """
         kind = check_operation(name).kind
-        if isinstance(times, int):
+        if hasattr(type(times), "__index__"):
             check_count("times", times)
         check_times(times)
         is_documented = result is ...

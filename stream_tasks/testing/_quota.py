@@ -6,7 +6,7 @@ from typing import Final
 
 from attrs import Attribute, define, field, frozen
 
-from stream_tasks._arguments import check_seconds
+from stream_tasks._arguments import check_seconds, is_number
 from stream_tasks.testing._answers import HeaderPairs
 from stream_tasks.testing._checks import check_count, flag
 from stream_tasks.testing._clock import ServerTime
@@ -34,7 +34,7 @@ def _rate(_: object, attribute: "Attribute[float | None]", value: float | None) 
     if value is None:
         return
     allowed = "a finite number of calls, greater than 0, or None"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise TypeError(f"{attribute.name} must be {allowed}, not {value!r}")
     if not 0 < value < math.inf:
         raise ValueError(f"{attribute.name} must be {allowed}, not {value!r}")
@@ -210,7 +210,7 @@ def as_rule(name: str, rule: RateLimitRule | int | None) -> RateLimitRule | None
     """
     if rule is None or isinstance(rule, RateLimitRule):
         return rule
-    if isinstance(rule, bool) or not isinstance(rule, int):
+    if isinstance(rule, bool) or not hasattr(type(rule), "__index__"):
         raise TypeError(f"{name} must be a RateLimitRule, a number of calls a minute, or None, not {rule!r}")
     return RateLimitRule(rule)
 
