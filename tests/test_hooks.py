@@ -216,6 +216,21 @@ async def test_the_quota_holds_polls_back(heard: Heard) -> None:
 
 
 @pytest.mark.looptime
+async def test_the_quota_no_longer_holds_polls_back() -> None:
+    """That is told while others still wait, when a poll goes out in time again."""
+    waiting: list[int] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, Resumed):
+            waiting.append(client.stats().waiting)
+
+    server = QuotaServer(600, duration=lambda task_id: 100.0 if task_id == "long" else 2.0)
+    client = ScriptedStream(server, hooks=[note])
+    await client.wait_for_tasks(["long", *(f"t{number}" for number in range(60))], timeout=None)
+    assert waiting == [1]
+
+
+@pytest.mark.looptime
 async def test_trouble_while_the_quota_holds_polls_back() -> None:
     """The one ends before the other begins: nothing is held twice, and the log tells the trouble alone."""
     heard = Heard()

@@ -26,7 +26,7 @@ from stream_tasks import (
     StreamTransportException,
 )
 from stream_tasks.instrumentation import PollStarted, WaitEnded, add_hook, remove_hook
-from stream_tasks.instrumentation.otel import OpenTelemetryHook
+from stream_tasks.instrumentation.otel import OpenTelemetryHook, _first
 from stream_tasks.models import RateLimit, TaskError
 from stream_tasks.testing import FakeStream
 
@@ -370,6 +370,17 @@ async def test_the_tasks_own_error(telemetry: Telemetry) -> None:
     [span] = telemetry.spans()
     assert (span.attributes or {})["error.type"] == "CouldNotDelete"
     assert span.status.description == "the task failed (CouldNotDelete)"
+
+
+def test_another_thread_changes_the_waits_of_a_task() -> None:
+    """At the very moment at which the first one is looked for: then there is no link."""
+
+    class Changing(dict[int, Any]):
+        def values(self) -> Any:
+            yield from ()
+            raise RuntimeError("dictionary changed size during iteration")
+
+    assert _first(Changing()) is None
 
 
 def test_the_global_providers_serve_by_default() -> None:

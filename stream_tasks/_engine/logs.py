@@ -19,12 +19,12 @@ from stream_tasks.exceptions import (
     StreamWaitTimeoutException,
     one_line,
 )
-from stream_tasks.instrumentation._events import Held, PollEnded, Resumed, WaitEnded, WaitStarted
+from stream_tasks.instrumentation._events import Held, PollEnded, WaitEnded, WaitStarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stream_tasks.instrumentation._events import Event
+    from stream_tasks.instrumentation._events import Event, Resumed
 
 __all__ = ["KNOWN_STATUSES", "TASK_ROUTE", "WaitLog"]
 
@@ -85,7 +85,7 @@ class WaitLog:
                 self._log_unknown_status(event)
             case Held():
                 self._log_trouble(event)
-            case Resumed():
+            case _:
                 self._log_recovery(event)
 
     def listens(self) -> bool:

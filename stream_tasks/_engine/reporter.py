@@ -67,7 +67,7 @@ class Reporter:
     def started(self, wait: Wait) -> None:
         """Tell that a wait begins."""
         self.waiting += 1
-        if self._log.listens() or self._has_hooks():
+        if self._log.listens() or self._hooks or PROCESS.hooks:
             self._tell(
                 WaitStarted(
                     task_id=wait.task_id,
@@ -80,9 +80,9 @@ class Reporter:
     def left(self, wait: Wait, now: float) -> None:
         """Tell how a wait ended, and if it was the last one, that nothing is held back any more."""
         self.waiting -= 1
-        if not self.waiting and self._held is not None:
+        if not self.waiting:
             self._resume(wait.task_id, wait.operation, None, now)
-        if self._log.is_heard or _may_have_failed(wait) or self._has_hooks():
+        if self._log.is_heard or self._hooks or PROCESS.hooks or _may_have_failed(wait):
             self._tell(_ending(wait, now))
         if self._log.withheld:
             self._log.count_withheld(is_last=not self.waiting)
@@ -93,9 +93,9 @@ class Reporter:
 
     def around(self, poll: Poll, fetch: Fetch) -> Fetch:
         """Return what makes a poll's request, within what hooks put around it."""
-        if not (self._hooks or PROCESS.hooks or self._log.hears_requests()):
+        hooks = self._all_hooks()
+        if not self._log.hears_requests() and all(hook.around_poll is None for hook in hooks):
             return fetch
-        hooks = [hook for hook in self._all_hooks() if hook.around_poll is not None]
         return functools.partial(_fetch_within, hooks, poll, fetch)
 
     def sent(self, poll: Poll, due: float) -> None:
@@ -117,14 +117,16 @@ class Reporter:
         """Tell what a poll brought, and that trouble is over."""
         if quota is not None:
             self.quota = quota
+        is_known = task.status in KNOWN_STATUSES
+        if is_known and self._held is None and not (self._hooks or PROCESS.hooks or self._log.withheld):
+            return  # so it is nearly always
         tracked = poll.tracked
         if self._is_in_trouble and poll.sent_at > self._held_since:
             # An answer to a poll that was sent before says nothing about the trouble.
             self._resume(tracked.task_id, tracked.operation, task.status, now)
-        is_unknown = task.status not in KNOWN_STATUSES and isinstance(tracked.key, str)
         if self._log.withheld:
             self._log.count_withheld()
-        if is_unknown or self._has_hooks():
+        if self._has_hooks() or (not is_known and isinstance(tracked.key, str)):
             self._tell(_poll_ended(poll, now, status=task.status, quota=quota))
 
     def failed(self, poll: Poll, failure: Exception, now: float) -> None:
@@ -141,8 +143,7 @@ class Reporter:
             return  # it is told already, or the task is not visible yet
         if all(wait.ended_at is not None for wait in tracked.waits):
             return  # nobody is going to look again
-        if self._held is not None:
-            self._resume(tracked.task_id, tracked.operation, None, now)
+        self._resume(tracked.task_id, tracked.operation, None, now)
         reason: Reason = "rate_limited" if isinstance(failure, StreamRateLimitException) else "unreachable"
         until = max(tracked.retry_at, self._pacer.held_until)
         self._hold(tracked, reason, max(until - now, 0.0), failure, now)
@@ -210,7 +211,7 @@ class Reporter:
                 hook.tell(event)
 
 
-async def _fetch_within(hooks: list[Guarded], poll: Poll, fetch: Fetch, key: Key, limit: float) -> Look:
+async def _fetch_within(hooks: tuple[Guarded, ...], poll: Poll, fetch: Fetch, key: Key, limit: float) -> Look:
     tracked = poll.tracked
     started = PollStarted(
         task_id=tracked.task_id,

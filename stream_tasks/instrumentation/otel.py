@@ -209,7 +209,7 @@ class _Instruments:
                     made[instrument] = meter.create_counter(name, unit, text).add
                 case "gauge":
                     made[instrument] = meter.create_gauge(name, unit, text).set
-                case "histogram":
+                case _:
                     made[instrument] = meter.create_histogram(
                         name, unit, text, explicit_bucket_boundaries_advisory=SECONDS
                     ).record

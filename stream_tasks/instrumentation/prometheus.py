@@ -69,7 +69,7 @@ class PrometheusHook:
                 one.inc(number)
             case "gauge":
                 one.set(number)
-            case "histogram":
+            case _:
                 one.observe(number)
 
 
@@ -86,5 +86,5 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Any:
             )
         case "counter":
             return Counter(name, metric.description, metric.labels, registry=registry)
-        case "histogram":
+        case _:
             return Histogram(name, metric.description, metric.labels, registry=registry, buckets=SECONDS)
