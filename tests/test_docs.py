@@ -36,7 +36,7 @@ SITE = re.findall(r"(?<!`)`[^`<]*<(docs/[^>]+)>`__?", (ROOT / "README.rst").read
 NOT_RUN = re.compile(
     r"pip install|-m venv|git clone|nox|uvicorn|gunicorn|celery|jupyter|crontab|doctor|demo$|uv |completion"
 )
-OTHERS = re.compile("from (getstream|fastapi|django|celery)")
+OTHERS = re.compile("from (getstream|fastapi|django|celery|opentelemetry)")
 ELSEWHERE = {
     "/chat/campaigns/spring": {"campaign": {"id": "spring", "status": "completed", "stats": {}}},
     "/imports/v2/an-id": {"id": "an-id", "state": 5},
@@ -204,7 +204,7 @@ def examples(kind: type[Any]) -> dict[str, str]:
     ("kind", "name"), [(kind, name) for kind in (AsyncStream, Stream) for name in examples(kind)]
 )
 def test_examples_of_docstrings_run(
-    kind: type[Any], name: str, threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch
+    kind: type[Any], name: str, threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both clients, and each of their methods, have an example in the docstring, and it runs."""
     example = examples(kind)[name]
@@ -212,6 +212,7 @@ def test_examples_of_docstrings_run(
     server = threaded_server
     prepare(server, "")
     point(monkeypatch, server)
+    monkeypatch.chdir(tmp_path)
     ids = [server.add_task(statuses=[], result={}), server.add_task(statuses=[], result={})]
     with Stream() as other:
         body, headers = server.webhook(other.export_users(["jane"]))
@@ -228,10 +229,17 @@ def test_examples_of_docstrings_run(
         "body": body,
         "signature": headers["X-Signature"],
         "api_secret": server.api_secret,
+        "upload": upload if kind is AsyncStream else bytes,
     }
     asyncio.run(run_example(example, names)) if kind is AsyncStream else exec(example, names)
     if kind is Stream:
         client.close()
+
+
+async def upload(chunk: bytes) -> None:
+    """Stand for what stores a piece of an export."""
+    await asyncio.sleep(0)
+    assert chunk
 
 
 async def run_example(example: str, names: dict[str, Any]) -> None:
