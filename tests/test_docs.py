@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import functools
+import importlib
 import inspect
 import json
 import math
@@ -20,6 +21,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from pages import BLOCKS, PAGES, ROOT, Block, files, read
 
+import stream_tasks
 from stream_tasks import AsyncStream, Stream, webhooks
 from stream_tasks._operations import OPERATIONS
 from stream_tasks.endpoints import CAMPAIGN
@@ -318,6 +320,23 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert ".. image:: tests/pictures/demo.svg" in readme
     for word in ("stream-tasks demo", "nox -s tests", "async with AsyncStream() as", "with Stream() as"):
         assert word in readme
+
+
+def test_the_reference_is_complete() -> None:
+    """It has each public name, each argument of a client, each log event and each command."""
+    pages = {path.stem: path.read_text() for path in ROOT.joinpath("docs/reference").glob("*.rst")}
+    shown = set(re.findall(r"auto(?:class|function):: (\w+)", "".join(pages.values())))
+    modules = re.findall(r"automodule:: (\S+)\n   :members:", "".join(pages.values()))
+    for module in modules:
+        shown |= set(getattr(importlib.import_module(module), "__all__", ()))
+    assert set(stream_tasks.__all__) - shown == {"__version__"}
+    settings = re.findall(r"^``(\w+)``", pages["settings"], re.MULTILINE)
+    assert set(inspect.signature(AsyncStream).parameters) <= set(settings)
+    sources = [path.read_text() for path in ROOT.joinpath("stream_tasks").rglob("*.py")]
+    events = re.findall(r'"stream_event": "(\w+)"', "".join(sources))
+    assert len(events) > 3
+    assert set(events) <= set(re.findall(r"^``(\w+)``", pages["log-events"], re.MULTILINE))
+    assert ".. commands::" in pages["command-line"]
 
 
 def test_nothing_says_to_install_from_an_index() -> None:
