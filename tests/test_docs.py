@@ -58,7 +58,7 @@ def prepare(server: FakeStream, text: str) -> None:
         server.add_task(task_id, statuses=[], result=result, error=failure)
     server.fail_items("messaging:general")
     for operation in OPERATIONS:
-        server.script_operation(operation, times=9, statuses=[])
+        server.script_operation(operation, times=99, statuses=[])
     for path, body in ELSEWHERE.items():
         server.inject(Fault.body(json.dumps(body).encode()), times=math.inf, path=path)
 
