@@ -218,9 +218,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Draw the README's pictures: what the commands show on a terminal."""
+    """Draw the pictures: what the commands show on a terminal, and the plots of the site."""
     session.install("-e", ".[cli]", "pyte", "pytest")
     session.run("python", "tests/pictures/draw.py")
+    session.run("python", "docs/plots.py")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -305,6 +306,14 @@ def test_pictures_are_there(path: Path, picture: str) -> None:
     assert len(svg) < 100_000
     assert not re.search(r"@import|@font-face|href=", svg)
     assert re.search(rf"image:: {re.escape(picture)}\n +:alt: \w", path.read_text())
+
+
+def test_plots_show_what_was_measured() -> None:
+    """They are drawn from the results that are in the clone, not from older ones."""
+    plots = runpy.run_path(str(ROOT / "docs/plots.py"))
+    measured = json.loads((ROOT / "benchmarks/results/results.json").read_text(encoding="utf-8"))
+    shown = (ROOT / "docs/_static/pacing.svg").read_text(encoding="utf-8")
+    assert plots["pacing"](measured["simulation"]) == shown
 
 
 @pytest.mark.parametrize("link", SITE)
