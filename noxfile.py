@@ -141,7 +141,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site; a warning is an error, and so is a broken link within it."""
-    session.install("-e", ".[cli]", *group("docs"))
+    session.install("-e", ".[cli,otel,prometheus]", *group("docs"))
     site = Path("build") / "docs"
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", str(site))
     session.run("python", "docs/check_links.py", str(site))
@@ -218,9 +218,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Draw the README's pictures: what the commands show on a terminal."""
+    """Draw the pictures: what the commands show on a terminal, and the plots of the site."""
     session.install("-e", ".[cli]", "pyte", "pytest")
     session.run("python", "tests/pictures/draw.py")
+    session.run("python", "docs/plots.py")
 
 
 if __name__ == "__main__":

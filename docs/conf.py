@@ -64,7 +64,7 @@ def find_in_other_modules(
     if node.get("refdomain") != "py":
         return None
     python = env.domains["py"]
-    for module in ("", ".exceptions", ".endpoints", ".webhooks", ".testing"):
+    for module in ("", ".exceptions", ".endpoints", ".webhooks", ".testing", ".instrumentation", ".progress"):
         name = f"stream_tasks{module}.{node['reftarget']}"
         if name in python.objects:
             found = python.objects[name]

@@ -236,20 +236,24 @@ class Stream:
 
     @property
     def durations(self) -> Durations:
-        """How long tasks take, by operation, as far as this client has seen: a mapping.
+        """How long tasks take, by operation, as far as this client has seen: a mapping; see `Durations`.
 
-        ``median, most = client.durations["delete_users"].remaining(30)`` tells how long a deletion that is
-        30 s old still takes; see `Durations`.
+        Example:
+            >>> for operation, seen in client.durations.items():
+            ...     median, most = seen.remaining(30)  # seconds that a task still takes when it is 30 s old
+            ...     print(operation, seen.count, median, most)
         """
         return self._client.durations
 
     def stats(self) -> Stats:
         """Return a snapshot of what this client does, for health pages and notebooks; any thread may ask.
 
-        ``client.stats().waiting``
-
         Returns:
             The snapshot; all of it is zero or None before the first call.
+
+        Example:
+            >>> stats = client.stats()
+            >>> print(stats.waiting, stats.in_flight, stats.quota, stats.obstacle)
         """
 
         async def look() -> Stats:
@@ -610,11 +614,6 @@ class Stream:
         renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
         tells it.
 
-        ::
-
-            export = client.wait_for_task(client.export_users(["amy"]))
-            client.download(export, "amy.json")
-
         Args:
             result_or_url: What waiting for an export returned, its `TaskOutcome`, its `StartedTask` (which is
                 waited for), the webhook that tells of it, or the address itself.
@@ -637,6 +636,10 @@ class Stream:
             OSError: The file cannot be written: `FileExistsError`, say.
             StreamDownloadException: The download failed for good.
             StreamException: Asking for the link failed, or the export itself.
+
+        Example:
+            >>> export = client.wait_for_task(client.export_users(["jane"]))
+            >>> client.download(export, "jane.json")
         """
         calls: Calls = new_queue()
         told = self._loop.in_caller(on_progress, calls)
@@ -662,12 +665,6 @@ class Stream:
         tells it.
         What had to be sent again is compared with what came before, so that no file is a mixture of two.
 
-        ::
-
-            with client.open_export(export) as chunks:
-                for chunk in chunks:
-                    upload(chunk)
-
         Args:
             result_or_url: The export, as for `download`.
             task: The task that exported it, as for `download`.
@@ -684,6 +681,12 @@ class Stream:
             ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
             StreamDownloadException: The download failed for good.
             StreamException: Asking for the link failed, or the export itself.
+
+        Example:
+            >>> export = client.wait_for_task(client.export_users(["jane"]))
+            >>> with client.open_export(export) as chunks:
+            ...     for chunk in chunks:
+            ...         upload(chunk)
         """
         calls: Calls = new_queue()
         told = self._loop.in_caller(on_progress, calls)

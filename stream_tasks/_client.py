@@ -342,20 +342,24 @@ class AsyncStream:
 
     @property
     def durations(self) -> Durations:
-        """How long tasks take, by operation, as far as this client has seen: a mapping.
+        """How long tasks take, by operation, as far as this client has seen: a mapping; see `Durations`.
 
-        ``median, most = client.durations["delete_users"].remaining(30)`` tells how long a deletion that is
-        30 s old still takes; see `Durations`.
+        Example:
+            >>> for operation, seen in client.durations.items():
+            ...     median, most = seen.remaining(30)  # seconds that a task still takes when it is 30 s old
+            ...     print(operation, seen.count, median, most)
         """
         return self._durations
 
     def stats(self) -> Stats:
         """Return a snapshot of what this client does on this event loop, for health pages and notebooks.
 
-        ``client.stats().waiting``
-
         Returns:
             The snapshot; all of it is zero or None before the first call and after the client was closed.
+
+        Example:
+            >>> stats = client.stats()
+            >>> print(stats.waiting, stats.in_flight, stats.quota, stats.obstacle)
         """
         here = self._engines.get(_running_loop())
         return Stats() if here is None else here.engine.stats()
@@ -866,11 +870,6 @@ class AsyncStream:
         renewed by asking for its task again: what a wait returned knows its task, of a bare address `task`
         tells it.
 
-        ::
-
-            export = await client.wait_for_task(await client.export_users(["amy"]))
-            await client.download(export, "amy.json")
-
         Args:
             result_or_url: What waiting for an export returned, its `TaskOutcome`, its `StartedTask` (which is
                 waited for), the webhook that tells of it, or the address itself.
@@ -893,6 +892,10 @@ class AsyncStream:
             OSError: The file cannot be written: `FileExistsError`, say.
             StreamDownloadException: The download failed for good.
             StreamException: Asking for the link failed, or the export itself.
+
+        Example:
+            >>> export = await client.wait_for_task(await client.export_users(["jane"]))
+            >>> await client.download(export, "jane.json")
         """
         check_callback("on_progress", on_progress)
         target = check_path("path", path)
@@ -918,12 +921,6 @@ class AsyncStream:
         tells it.
         What had to be sent again is compared with what came before, so that no file is a mixture of two.
 
-        ::
-
-            async with client.open_export(export) as chunks:
-                async for chunk in chunks:
-                    await upload(chunk)
-
         Args:
             result_or_url: The export, as for `download`.
             task: The task that exported it, as for `download`.
@@ -940,6 +937,12 @@ class AsyncStream:
             ValueError: An argument is out of range, or there is no http(s) address in `result_or_url`.
             StreamDownloadException: The download failed for good.
             StreamException: Asking for the link failed, or the export itself.
+
+        Example:
+            >>> export = await client.wait_for_task(await client.export_users(["jane"]))
+            >>> async with client.open_export(export) as chunks:
+            ...     async for chunk in chunks:
+            ...         await upload(chunk)
         """
         check_callback("on_progress", on_progress)
         source = self._source(result_or_url, task, link_timeout)

@@ -100,7 +100,7 @@ def track(
     if total is not None:
         total = check_count("total", total, least=0)
     if not _has_rich and not is_notebook():
-        raise ImportError("track needs rich: pip install 'stream_tasks[cli]'", name="rich")
+        raise ImportError("track needs rich: pip install rich", name="rich")
     view = _View(origin_of(outcomes), total)
     tracked = _each_async(outcomes, view) if isinstance(outcomes, AsyncIterable) else _each(outcomes, view)
     # A generator that is dropped half-way is closed later than this, an asynchronous one by its loop.

@@ -3,11 +3,13 @@
 import ast
 import asyncio
 import functools
+import importlib
 import inspect
 import json
 import math
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from pages import BLOCKS, PAGES, ROOT, Block, files, read
 
+import stream_tasks
 from stream_tasks import AsyncStream, Stream, webhooks
 from stream_tasks._operations import OPERATIONS
 from stream_tasks.endpoints import CAMPAIGN
@@ -36,7 +39,7 @@ SITE = re.findall(r"(?<!`)`[^`<]*<(docs/[^>]+)>`__?", (ROOT / "README.rst").read
 NOT_RUN = re.compile(
     r"pip install|-m venv|git clone|nox|uvicorn|gunicorn|celery|jupyter|crontab|doctor|demo$|uv |completion"
 )
-OTHERS = re.compile("from (getstream|fastapi|django|celery)")
+OTHERS = re.compile("from (getstream|fastapi|django|celery|opentelemetry)")
 ELSEWHERE = {
     "/chat/campaigns/spring": {"campaign": {"id": "spring", "status": "completed", "stats": {}}},
     "/imports/v2/an-id": {"id": "an-id", "state": 5},
@@ -56,7 +59,7 @@ def prepare(server: FakeStream, text: str) -> None:
         server.add_task(task_id, statuses=[], result=result, error=failure)
     server.fail_items("messaging:general")
     for operation in OPERATIONS:
-        server.script_operation(operation, times=9, statuses=[])
+        server.script_operation(operation, times=99, statuses=[])
     for path, body in ELSEWHERE.items():
         server.inject(Fault.body(json.dumps(body).encode()), times=math.inf, path=path)
 
@@ -204,7 +207,7 @@ def examples(kind: type[Any]) -> dict[str, str]:
     ("kind", "name"), [(kind, name) for kind in (AsyncStream, Stream) for name in examples(kind)]
 )
 def test_examples_of_docstrings_run(
-    kind: type[Any], name: str, threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch
+    kind: type[Any], name: str, threaded_server: FakeStream, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both clients, and each of their methods, have an example in the docstring, and it runs."""
     example = examples(kind)[name]
@@ -212,6 +215,7 @@ def test_examples_of_docstrings_run(
     server = threaded_server
     prepare(server, "")
     point(monkeypatch, server)
+    monkeypatch.chdir(tmp_path)
     ids = [server.add_task(statuses=[], result={}), server.add_task(statuses=[], result={})]
     with Stream() as other:
         body, headers = server.webhook(other.export_users(["jane"]))
@@ -228,10 +232,17 @@ def test_examples_of_docstrings_run(
         "body": body,
         "signature": headers["X-Signature"],
         "api_secret": server.api_secret,
+        "upload": upload if kind is AsyncStream else bytes,
     }
     asyncio.run(run_example(example, names)) if kind is AsyncStream else exec(example, names)
     if kind is Stream:
         client.close()
+
+
+async def upload(chunk: bytes) -> None:
+    """Stand for what stores a piece of an export."""
+    await asyncio.sleep(0)
+    assert chunk
 
 
 async def run_example(example: str, names: dict[str, Any]) -> None:
@@ -297,6 +308,14 @@ def test_pictures_are_there(path: Path, picture: str) -> None:
     assert re.search(rf"image:: {re.escape(picture)}\n +:alt: \w", path.read_text())
 
 
+def test_plots_show_what_was_measured() -> None:
+    """They are drawn from the results that are in the clone, not from older ones."""
+    plots = runpy.run_path(str(ROOT / "docs/plots.py"))
+    measured = json.loads((ROOT / "benchmarks/results/results.json").read_text(encoding="utf-8"))
+    shown = (ROOT / "docs/_static/pacing.svg").read_text(encoding="utf-8")
+    assert plots["pacing"](measured["simulation"]) == shown
+
+
 @pytest.mark.parametrize("link", SITE)
 def test_the_readme_links_to_pages_that_exist(link: str) -> None:
     """What the README says to read on is in the clone."""
@@ -310,6 +329,23 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert ".. image:: tests/pictures/demo.svg" in readme
     for word in ("stream-tasks demo", "nox -s tests", "async with AsyncStream() as", "with Stream() as"):
         assert word in readme
+
+
+def test_the_reference_is_complete() -> None:
+    """It has each public name, each argument of a client, each log event and each command."""
+    pages = {path.stem: path.read_text() for path in ROOT.joinpath("docs/reference").glob("*.rst")}
+    shown = set(re.findall(r"auto(?:class|function):: (\w+)", "".join(pages.values())))
+    modules = re.findall(r"automodule:: (\S+)\n   :members:", "".join(pages.values()))
+    for module in modules:
+        shown |= set(getattr(importlib.import_module(module), "__all__", ()))
+    assert set(stream_tasks.__all__) - shown == {"__version__"}
+    settings = re.findall(r"^``(\w+)``", pages["settings"], re.MULTILINE)
+    assert set(inspect.signature(AsyncStream).parameters) <= set(settings)
+    sources = [path.read_text() for path in ROOT.joinpath("stream_tasks").rglob("*.py")]
+    events = re.findall(r'"stream_event": "(\w+)"', "".join(sources))
+    assert len(events) > 3
+    assert set(events) <= set(re.findall(r"^``(\w+)``", pages["log-events"], re.MULTILINE))
+    assert ".. commands::" in pages["command-line"]
 
 
 def test_nothing_says_to_install_from_an_index() -> None:

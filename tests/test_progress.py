@@ -232,7 +232,7 @@ import stream_tasks.progress
 stream_tasks.progress.track([])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1] == "ImportError: track needs rich: pip install 'stream_tasks[cli]'"
+    assert done.stderr.splitlines()[-1] == "ImportError: track needs rich: pip install rich"
 
 
 def test_what_is_imported() -> None:

@@ -1,4 +1,4 @@
-"""Traces and metrics of waits for OpenTelemetry; ``pip install 'stream_tasks[otel]'``.
+"""Traces and metrics of waits for OpenTelemetry. It needs the extra ``otel``.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Metrics of waits for Prometheus; ``pip install 'stream_tasks[prometheus]'``.
+"""Metrics of waits for Prometheus. It needs the extra ``prometheus``.
 
 ::
 
