@@ -73,7 +73,7 @@ def test_arguments_come_before_the_environment(value: Any, environ: dict[str, st
 
 def test_a_secret_in_the_place_of_the_key() -> None:
     """It is refused by its length, and not shown."""
-    with pytest.raises(ValueError, match="are key and secret swapped") as raised:
+    with pytest.raises(ValueError, match="are they swapped") as raised:
         credentials("s" * 64, "k" * 12, None, {})
     assert "s" * 64 not in str(raised.value)
     assert credentials("k" * 64, "s" * 64, None, {}).api_key == "k" * 64  # a key of another server

@@ -87,7 +87,7 @@ def methods(kind: type) -> dict[str, Any]:
 
 OTHER_NAMES = {"aclose": "close"}
 DIFFERENT_TYPES = {"as_completed", "start_in_batches"}  # a blocking caller has nothing asynchronous
-PROPERTIES = {"obstacle"}
+PROPERTIES = {"durations", "obstacle"}
 SHARED = sorted(set(methods(AsyncStream)) - set(OTHER_NAMES) - PROPERTIES)
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, Self
@@ -537,6 +537,9 @@ def wrong_calls(client: Any, bad: Any) -> Iterator[tuple[str, Callable[[], Any]]
     yield "start_policy_test_run", lambda: client.start_policy_test_run(bad)
     yield "wait_for", lambda: client.wait_for(bad, timeout=0)
     yield "hint", lambda: client.hint(bad)
+    yield "download", lambda: client.download(bad, "export.json")
+    yield "download", lambda: client.download(f"{client._origin}/none", bad)
+    yield "open_export", lambda: client.open_export(bad)
     yield "bulk_image_moderation", lambda: client.bulk_image_moderation(bad)
     yield "check_moderation", lambda: client.check_moderation(bad, "a", "b")
     yield "check_moderation", lambda: client.check_moderation("a", "b", "c", options={"a": bad})
@@ -568,20 +571,23 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-async def test_no_wrong_argument_shows_a_secret(server: FakeStream, bad: Any) -> None:
+async def test_no_wrong_argument_shows_a_secret(
+    server: FakeStream, bad: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wrong argument of any public method is a clear error or the server's to refuse, and tells nothing."""
+    monkeypatch.chdir(tmp_path)
     async with AsyncStream(KEY, SECRET, base_url=server.url, not_found_grace=0) as client:
         tried = set()
         for name, call in wrong_calls(client, bad):
             tried.add(name)
             try:
                 made = call()
-                if inspect.isasyncgen(made):
+                if isinstance(made, AsyncGenerator):
                     async for _ in made:
                         pass
                 else:
                     await made
-            except (TypeError, ValueError, StreamException) as exc:
+            except (TypeError, ValueError, OSError, StreamException) as exc:
                 assert_discreet(client, exc)
         assert tried == {
             name

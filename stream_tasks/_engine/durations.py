@@ -78,9 +78,11 @@ class OperationDurations:
         self._had_ended, self._first_looks = 1.0, 2.0
 
     def alive(self, age_from: float, age_to: float) -> None:
-        """Note that a task lived from one age to another, in seconds.
+        """Note that a task lived from one age to another. Each part of a life counts once.
 
-        The time before `age_from` must have been noted already: each part of a life counts once.
+        Args:
+            age_from: The age up to which its life was noted, in seconds.
+            age_to: The age at which it was seen alive, in seconds.
         """
         if age_to <= age_from:
             return
@@ -114,7 +116,11 @@ class OperationDurations:
             self._refresh()
 
     def first_look(self, *, had_ended: bool) -> None:
-        """Note whether a task of unknown age had ended before the wait for it began."""
+        """Note what the first look at a task of unknown age saw.
+
+        Args:
+            had_ended: Whether the task had ended before the wait for it began.
+        """
         self._first_looks += 1
         self._had_ended += had_ended
         if self._first_looks > HALF_LIFE:
