@@ -27,6 +27,7 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     instrumentation,
 )
+from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks.endpoints import CAMPAIGN
 from stream_tasks.instrumentation import (
     Event,
@@ -195,6 +196,24 @@ async def test_what_is_polled_elsewhere_has_its_route(heard: Heard) -> None:
     await client.wait_for_tasks([CAMPAIGN.of("spring")])
     assert heard.of(PollEnded)[0].route == "/api/v2/chat/campaigns/{id}"
     assert heard.of(WaitStarted)[0].task_id == "spring"
+
+
+async def test_waits_whose_deadline_comes_before_their_turn(heard: Heard) -> None:
+    """They are told, too: each wait has a beginning and an end."""
+    client = ScriptedStream(Script("running"))
+    count = 4 * WAITS_A_TURN
+    waits = [client.wait_for_task(f"t{number}", timeout=1e-6) for number in range(count)]
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(error) for error in ended} == {StreamWaitTimeoutException}
+    started, over = heard.of(WaitStarted), heard.of(WaitEnded)
+    assert (
+        {event.task_id for event in started}
+        == {event.task_id for event in over}
+        == {f"t{number}" for number in range(count)}
+    )
+    assert len(started) == len(over) == count
+    assert {event.outcome for event in over} == {"timed_out"}
+    assert client.stats().waiting == 0
 
 
 @pytest.mark.looptime
