@@ -221,12 +221,15 @@ async def test_the_quota_holds_polls_back(heard: Heard) -> None:
     """Polls that wait for their share of the quota are told as held, once, and that they resumed."""
     server = QuotaServer(600, duration=lambda _: 2.0)
     client = ScriptedStream(server)
-    await client.wait_for_tasks([f"t{number}" for number in range(100)])
+    outcomes = await client.wait_for_tasks([f"t{number}" for number in range(100)])
     [held], [resumed] = heard.of(Held)[:1], heard.of(Resumed)[:1]
     assert (held.reason, held.error) == ("rate_limited", None)
     assert (resumed.reason, resumed.status) == ("rate_limited", None)
     assert 1 < resumed.seconds < 60
     assert len(heard.of(Held)) == len(heard.of(Resumed))
+    told = {event.task_id: event.held for event in heard.of(WaitEnded)}
+    assert told == {task_id: outcome.held for task_id, outcome in outcomes.items()}
+    assert max(told.values()) > 1
     late = [poll.late for poll in heard.of(PollEnded)]
     assert max(late) > 1
     assert min(late) >= 0

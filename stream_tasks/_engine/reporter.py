@@ -301,6 +301,7 @@ def _ending(wait: Wait, now: float) -> WaitEnded:
         status=None if task is None else task.status,
         polls=wait.polls,
         seconds=now - wait.terms.started,
+        held=wait.held,
         task=task,
         error=error,
     )
