@@ -27,6 +27,7 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     instrumentation,
 )
+from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks.endpoints import CAMPAIGN
 from stream_tasks.instrumentation import (
     Event,
@@ -197,17 +198,38 @@ async def test_what_is_polled_elsewhere_has_its_route(heard: Heard) -> None:
     assert heard.of(WaitStarted)[0].task_id == "spring"
 
 
+async def test_waits_whose_deadline_comes_before_their_turn(heard: Heard) -> None:
+    """They are told, too: each wait has a beginning and an end."""
+    client = ScriptedStream(Script("running"))
+    count = 4 * WAITS_A_TURN
+    waits = [client.wait_for_task(f"t{number}", timeout=1e-6) for number in range(count)]
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(error) for error in ended} == {StreamWaitTimeoutException}
+    started, over = heard.of(WaitStarted), heard.of(WaitEnded)
+    assert (
+        {event.task_id for event in started}
+        == {event.task_id for event in over}
+        == {f"t{number}" for number in range(count)}
+    )
+    assert len(started) == len(over) == count
+    assert {event.outcome for event in over} == {"timed_out"}
+    assert client.stats().waiting == 0
+
+
 @pytest.mark.looptime
 async def test_the_quota_holds_polls_back(heard: Heard) -> None:
     """Polls that wait for their share of the quota are told as held, once, and that they resumed."""
     server = QuotaServer(600, duration=lambda _: 2.0)
     client = ScriptedStream(server)
-    await client.wait_for_tasks([f"t{number}" for number in range(100)])
+    outcomes = await client.wait_for_tasks([f"t{number}" for number in range(100)])
     [held], [resumed] = heard.of(Held)[:1], heard.of(Resumed)[:1]
     assert (held.reason, held.error) == ("rate_limited", None)
     assert (resumed.reason, resumed.status) == ("rate_limited", None)
     assert 1 < resumed.seconds < 60
     assert len(heard.of(Held)) == len(heard.of(Resumed))
+    told = {event.task_id: event.held for event in heard.of(WaitEnded)}
+    assert told == {task_id: outcome.held for task_id, outcome in outcomes.items()}
+    assert max(told.values()) > 1
     late = [poll.late for poll in heard.of(PollEnded)]
     assert max(late) > 1
     assert min(late) >= 0

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from scripted import ById, Script, ScriptedStream, snapshot
+from scripted import ById, QuotaServer, Script, ScriptedStream, snapshot
 
 from stream_tasks import (
     AsyncStream,
@@ -278,6 +278,21 @@ async def test_beside_the_instrumentation_of_aiohttp(
 
 
 @pytest.mark.looptime
+async def test_a_wait_that_the_quota_held(telemetry: Telemetry) -> None:
+    """Its span says for how long."""
+    server = QuotaServer(600, duration=lambda _: 2.0)
+    client = ScriptedStream(server, hooks=[telemetry.hook()])
+    outcomes = await client.wait_for_tasks([f"t{number}" for number in range(60)])
+    told = {
+        str(attributes["stream_tasks.task_id"]): attributes.get("stream_tasks.held", 0.0)
+        for span in telemetry.spans()
+        if (attributes := span.attributes)
+    }
+    assert told == {task_id: outcome.held for task_id, outcome in outcomes.items()}
+    assert any(told.values())
+
+
+@pytest.mark.looptime
 async def test_metrics(telemetry: Telemetry) -> None:
     """Waits under way, polls by outcome, durations, the quota, and the time held."""
     quota = RateLimit(600, 590, datetime.now(UTC) + timedelta(seconds=60), 60.0)
@@ -333,7 +348,7 @@ async def test_the_delay_of_an_end(
     telemetry.hook()(
         WaitEnded(
             task_id="t", operation=None, wait_id=1, outcome="completed", reason=None,
-            status="completed", polls=1, seconds=seconds, task=task, error=None,
+            status="completed", polls=1, seconds=seconds, held=0.0, task=task, error=None,
         )
     )  # fmt: skip
     points = telemetry.metrics().get("stream_tasks.notice.delay", {})

@@ -287,6 +287,8 @@ class Engine:
         if obstacle == "rate_limited":
             wait.hold(wait.terms.started if tracked is None else self._due.due(tracked), now)
         wait.time_out(now, obstacle)
+        if tracked is None or wait not in tracked.waits:
+            self._reporter.missed(wait, now)
         return False
 
     def hint(self, key: Key) -> None:

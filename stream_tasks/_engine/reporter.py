@@ -87,6 +87,11 @@ class Reporter:
         if self._log.withheld:
             self._log.count_withheld(is_last=not self.waiting)
 
+    def missed(self, wait: Wait, now: float) -> None:
+        """Tell of a wait whose deadline came before its turn."""
+        self.started(wait)
+        self.left(wait, now)
+
     def close(self) -> None:
         """Tell what is left to be told."""
         self._log.close()
@@ -296,6 +301,7 @@ def _ending(wait: Wait, now: float) -> WaitEnded:
         status=None if task is None else task.status,
         polls=wait.polls,
         seconds=now - wait.terms.started,
+        held=wait.held,
         task=task,
         error=error,
     )

@@ -154,6 +154,7 @@ class WaitEnded:
         status: The last known status of the task.
         polls: The polls of the wait.
         seconds: How long it took.
+        held: For how long of that the quota held back looks that were due, in seconds.
         task: The last snapshot of the task.
         error: The time-out or the error.
     """
@@ -166,6 +167,7 @@ class WaitEnded:
     status: str | None
     polls: int
     seconds: float
+    held: float
     task: Task | None = field(repr=False)
     error: Exception | None
 

@@ -46,8 +46,9 @@ class OpenTelemetryHook:
 
     A wait's span is named ``stream_tasks.wait``. Its attributes are ``stream_tasks.task_id``,
     ``stream_tasks.operation``, ``stream_tasks.outcome``, ``stream_tasks.status``, ``stream_tasks.polls``,
-    ``stream_tasks.reason`` and, of a wait that did not end well, ``error.type``. A second wait for the same
-    task has a span of its own, with a link to the first one's.
+    ``stream_tasks.held`` (the seconds for which the quota held looks back), ``stream_tasks.reason`` and, of a
+    wait that did not end well, ``error.type``. A second wait for the same task has a span of its own, with a
+    link to the first one's.
 
     ``AsyncStream(hooks=[OpenTelemetryHook()])``
 
@@ -141,6 +142,7 @@ class _Spans:
                     "stream_tasks.outcome": event.outcome,
                     "stream_tasks.status": event.status,
                     "stream_tasks.polls": event.polls,
+                    "stream_tasks.held": event.held or None,
                     "stream_tasks.reason": event.reason,
                     "error.type": None if is_well else _error_type(event.error, event.reason),
                 }
@@ -226,7 +228,7 @@ def _first(spans: dict[int, Span]) -> Span | None:
     return None
 
 
-def _known(attributes: dict[str, str | int | None]) -> dict[str, str | int]:
+def _known(attributes: dict[str, str | float | None]) -> dict[str, str | float]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
