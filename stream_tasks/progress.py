@@ -43,6 +43,8 @@ T = TypeVar("T")
 _UNWRITABLE: Final = (OSError, ValueError)
 """What writing to a stream raises that is broken, or closed."""
 
+_MISSING: Final = "track needs rich, which is in the extra stream_tasks[cli]: pip install rich"
+
 _drawing: Final = threading.Lock()
 """Two bars on one terminal would overwrite each other."""
 
@@ -100,7 +102,7 @@ def track(
     if total is not None:
         total = check_count("total", total, least=0)
     if not _has_rich and not is_notebook():
-        raise ImportError("track needs rich: pip install rich", name="rich")
+        raise ImportError(_MISSING, name="rich")
     view = _View(origin_of(outcomes), total)
     tracked = _each_async(outcomes, view) if isinstance(outcomes, AsyncIterable) else _each(outcomes, view)
     # A generator that is dropped half-way is closed later than this, an asynchronous one by its loop.

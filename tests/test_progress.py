@@ -232,7 +232,8 @@ import stream_tasks.progress
 stream_tasks.progress.track([])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1] == "ImportError: track needs rich: pip install rich"
+    told = "ImportError: track needs rich, which is in the extra stream_tasks[cli]: pip install rich"
+    assert done.stderr.splitlines()[-1] == told
 
 
 def test_what_is_imported() -> None:

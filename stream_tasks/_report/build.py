@@ -6,13 +6,11 @@ from typing import Any
 from stream_tasks._arguments import check_items
 from stream_tasks._report.figures import Figures
 from stream_tasks._report.page import fragment, page
-from stream_tasks._report.record import Record, record_of
+from stream_tasks._report.record import Record, merged, record_of
 from stream_tasks._report.summary import summary
 from stream_tasks.models import TaskOutcome
 
 __all__ = ["Report", "report"]
-
-_FINAL = ("completed", "failed")
 
 
 class Report:
@@ -21,11 +19,11 @@ class Report:
     A notebook shows it as it is, and ``print`` as text.
 
     Args:
-        records: What is known of each wait.
+        records: What is known of each wait, several of one task included.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._figures = Figures(list(records))
+        self._figures = Figures(merged(records))
 
     def __str__(self) -> str:
         return "\n".join(summary(self._figures))
@@ -72,12 +70,4 @@ def report(
     """
     each = outcomes.values() if isinstance(outcomes, Mapping) else outcomes
     check_items("outcomes", each, Iterable)
-    records: dict[object, Record] = {}
-    for outcome in each:
-        record = record_of(outcome)
-        task_id = outcome.task_id if isinstance(outcome, TaskOutcome) else outcome["task_id"]
-        key = object() if task_id is None else task_id
-        earlier = records.get(key)
-        if earlier is None or earlier.status not in _FINAL or record.status in _FINAL:
-            records[key] = record
-    return Report(records.values())
+    return Report(map(record_of, each))

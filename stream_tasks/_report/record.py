@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from stream_tasks._view.text import printable
 from stream_tasks.models import TaskOutcome
 
-__all__ = ["STATUSES", "FailedItem", "Record", "record_of"]
+__all__ = ["STATUSES", "FailedItem", "Record", "merged", "record_of"]
 
 STATUSES: Final = {
     "completed": "completed",
@@ -21,6 +21,7 @@ STATUSES: Final = {
 _PER_ITEM: Final = ("delete_call", "delete_channels", "delete_users")
 """The operations whose result says what became of each item."""
 
+_FINAL: Final = ("completed", "failed")
 _LONGEST: Final = 300
 _QUERY: Final = re.compile(r"(https?://[^\s?#]*)[?#]\S+", re.IGNORECASE)
 _START: Final = 86_400.0
@@ -45,7 +46,8 @@ class Record(NamedTuple):
     """What is known of one wait.
 
     Attributes:
-        task_id: The task; ``(done at once)`` if the server did the work in the request.
+        key: The task's id as it is, None without one.
+        task_id: What to call the task; ``(done at once)`` if the server did the work in the request.
         status: How the wait ended, one of `STATUSES`.
         operation: The operation that started the task; empty if it is not known.
         kind: The type of the failure; empty if the task completed.
@@ -57,6 +59,7 @@ class Record(NamedTuple):
         failed_items: The items that failed although the task completed.
     """
 
+    key: str | None
     task_id: str
     status: str
     operation: str
@@ -85,6 +88,17 @@ def record_of(outcome: Any) -> Record:
     )
 
 
+def merged(records: Iterable[Record]) -> list[Record]:
+    """Return one record for each task: of several, that which tells its end, or else the last."""
+    found: dict[object, Record] = {}
+    for record in records:
+        key = object() if record.key is None else record.key
+        earlier = found.get(key)
+        if earlier is None or earlier.status not in _FINAL or record.status in _FINAL:
+            found[key] = record
+    return list(found.values())
+
+
 def _span(outcome: TaskOutcome[Any]) -> tuple[float, float] | None:
     task = outcome.task
     if task is None or task.created_at.timestamp() < _START:
@@ -102,6 +116,7 @@ def _read(fields: Mapping[str, Any], span: tuple[float, float] | None) -> Record
         raise ValueError("'error' must be an object")  # noqa: TRY004 - a value
     name = "(done at once)" if task_id is None else _shown(task_id)
     return Record(
+        task_id,
         name,
         str(status),
         _shown(fields.get("operation") or ""),

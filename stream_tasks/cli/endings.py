@@ -86,7 +86,7 @@ class Ending:
             raise ValueError("it is not JSON") from None
         if not isinstance(fields, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - a line
-        fields = {"elapsed": 0.0, "items": [], **fields}
+        fields = {"elapsed": 0.0, "items": [], "held": 0.0, **fields}
         for name, (kind, what) in _KINDS.items():
             if not isinstance(fields.get(name), kind):
                 raise ValueError(f"{name!r} must be {what}")  # noqa: TRY004 - a line
@@ -141,6 +141,7 @@ _KINDS: Final[dict[str, tuple[Any, str]]] = {
     "status": (str, "a text"),
     "error": (dict | None, "an object"),
     "elapsed": (int | float, "a number of seconds"),
+    "held": (int | float, "a number of seconds"),
     "items": (list, "a list"),
     "saved": (str | None, "a text"),
 }

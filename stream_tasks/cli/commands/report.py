@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,9 @@ from stream_tasks.cli.files.ids import STDIN
 from stream_tasks.cli.options import FILE
 from stream_tasks.cli.ui.help import epilog
 from stream_tasks.cli.ui.output import is_terminal, printable
+
+if TYPE_CHECKING:
+    from stream_tasks._report.record import Record
 
 __all__ = ["command"]
 
@@ -43,17 +46,17 @@ def command(*, files: tuple[str, ...], page: str | None) -> None:
     for file in files:
         if page is not None and file != STDIN and os.path.exists(page) and os.path.samefile(file, page):  # noqa: PTH110, PTH121 - --help does without pathlib
             raise click.UsageError("--html would overwrite the file that is to be read")
-    from stream_tasks._report import report
+    from stream_tasks._report import Report
 
-    found = report(outcome for file in files for outcome in _read(file))
+    found = Report(record for file in files for record in _read(file))
     if page is not None:
         _write(page, found.to_html())
     if page != STDIN:
         _show(str(found))
 
 
-def _read(file: str) -> Iterator[dict[str, Any]]:
-    """Yield the outcomes in a file, or in stdin."""
+def _read(file: str) -> Iterator["Record"]:
+    """Yield what a file, or stdin, tells of each wait."""
     from contextlib import nullcontext
 
     name = "stdin" if file == STDIN else file
@@ -69,15 +72,14 @@ def _read(file: str) -> Iterator[dict[str, Any]]:
         raise click.UsageError(printable(f"{name} cannot be read: {error.strerror or error}")) from None
 
 
-def _parse(line: bytes, place: str) -> Iterator[dict[str, Any]]:
+def _parse(line: bytes, place: str) -> Iterator["Record"]:
     import json
 
     from stream_tasks._report.record import record_of
     from stream_tasks.cli.ui.log import WARNING, say
 
     try:
-        outcome = json.loads(line)
-        record_of(outcome)
+        record = record_of(json.loads(line))
     except (ValueError, TypeError, RecursionError) as error:
         if not line.endswith(b"\n"):
             # Whoever wrote it was killed, or is still writing.
@@ -87,7 +89,7 @@ def _parse(line: bytes, place: str) -> Iterator[dict[str, Any]]:
         if isinstance(error, json.JSONDecodeError) or not told:
             told = "it is not a JSON object in UTF-8"
         raise click.UsageError(printable(f"{place} is not an outcome of a wait: {told}")) from None
-    yield outcome
+    yield record
 
 
 def _write(path: str, page: str) -> None:
