@@ -434,6 +434,7 @@ class TestCommands:
         assert max(map(len, ended.out.splitlines())) <= 80
         assert f"stream-tasks {command or 'demo'}" in ended.out.partition("Example")[2]
 
+    @pytest.mark.slow
     def test_help_without_docstrings(self) -> None:
         """`python -OO`, which drops docstrings, drops nothing of the help."""
         program = """

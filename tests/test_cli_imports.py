@@ -1,8 +1,10 @@
 """Imports from the command line: started there, and waited for where imports are polled."""
 
 import functools
+import io
 import json
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -78,8 +80,18 @@ def test_an_import_that_is_waited_for_later(run: Run, server: FakeStream) -> Non
     waited = run("wait", started.out.strip(), "--operation", "create-import")
     assert waited.code == 0
     assert line(waited)["result"]["state"] == "completed"
-    told = line(run(*IMPORT, "--no-wait", "--json"))
+
+
+def test_an_import_that_is_piped(run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of JSON tells where to poll, and what the import is for."""
+    server.script_operation("create_import", statuses=[])
+    started = run(*IMPORT, "--no-wait", "--json")
+    told = line(started)
     assert (told["operation"], told["items"]) == ("create_import", ["s3://bucket/data.json"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(started.out.encode())))
+    waited = line(run("wait", "-"))
+    assert waited["status"] == "completed"
+    assert (waited["operation"], waited["items"]) == (told["operation"], told["items"])
 
 
 def test_an_import_that_goes_on(run: Run, server: FakeStream) -> None:

@@ -117,6 +117,13 @@ def test_each_argument_of_an_operation_is_an_option() -> None:
         assert all(len(str(option.help)) > 10 for option in options_of(name))
 
 
+def test_help_without_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python -OO drops docstrings, but options are explained all the same."""
+    told = [option.help for option in options_of("delete_users")]
+    monkeypatch.setattr(_operations.OPERATIONS["delete_users"].rules, "__doc__", None)
+    assert [option.help for option in options_of("delete_users")] == told
+
+
 @pytest.mark.parametrize(
     ("args", "body"),
     [
@@ -1282,4 +1289,25 @@ def test_a_wait_that_overwrites_nothing(run: Run, server: FakeStream, tmp_path: 
     ended = run("wait", "a", "--output", str(path))
     assert ended.code == 2
     assert f"{path} exists already; --overwrite replaces it" in ended.err
+    path = tmp_path / "none" / "x.json"
+    ended = run("wait", "a", "--output", str(path))
+    assert ended.code == 2
+    assert f"{path} cannot be written: there is no directory {path.parent}" in ended.err
     assert not server.requests
+
+
+def test_a_file_that_another_program_writes(
+    run: Run, server: FakeStream, files: FileServer, tmp_path: Path
+) -> None:
+    """It is left alone, and it exits with 4."""
+    path = tmp_path / "x.json"
+
+    def result(_: int) -> dict[str, str]:
+        path.write_text("theirs")
+        return {"url": files.url()}
+
+    server.add_task("a", statuses=(), result=result)
+    ended = run("wait", "a", "--output", str(path))
+    assert ended.code == 4
+    assert f"Error: {path} " in ended.err
+    assert path.read_text() == "theirs"

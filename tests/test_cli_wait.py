@@ -462,6 +462,31 @@ class TestIds:
         assert (ended.code, ended.err) == (0, "")
         assert sorted(line["task_id"] for line in lines(ended.out)) == ["a", "b"]
 
+    @pytest.mark.parametrize(
+        ("more", "known"),
+        [
+            ({"operation": "delete_users", "items": ["jane"]}, ("delete_users", ["jane"])),
+            ({"operation": "delete_users", "items": "jane"}, ("delete_users", [])),
+            ({"operation": "delete_users", "items": [1]}, ("delete_users", [])),
+            ({"operation": "dance", "items": ["jane"]}, (None, [])),
+            ({"operation": 1}, (None, [])),
+        ],
+        ids=["known", "no list", "no texts", "no operation", "no text"],
+    )
+    def test_what_json_lines_tell(
+        self,
+        run: Run,
+        server: FakeStream,
+        monkeypatch: pytest.MonkeyPatch,
+        more: dict[str, object],
+        known: tuple[str | None, list[str]],
+    ) -> None:
+        """The operation and its items come out again, if they can be right."""
+        add(server, "a", result={"jane": {"status": "ok"}})
+        type_in(monkeypatch, json.dumps({"task_id": "a", **more}).encode())
+        (line,) = lines(run("-").out)
+        assert (line["status"], line["operation"], line["items"]) == ("completed", *known)
+
     @pytest.mark.parametrize("args", [[], ["-"], ["--from", "-"]], ids=["not at all", "'-'", "--from -"])
     def test_stdin(
         self, run: Run, server: FakeStream, monkeypatch: pytest.MonkeyPatch, args: list[str]

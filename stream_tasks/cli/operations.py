@@ -3,16 +3,19 @@
 import ast
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import dedent
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from stream_tasks._operations import OPERATIONS
 from stream_tasks._requests import Field
 
-__all__ = ["check", "max_items", "operation_name", "options_of"]
+if TYPE_CHECKING:
+    from stream_tasks.models import StartedTask
+
+__all__ = ["as_started", "check", "max_items", "operation_name", "options_of"]
 
 _ARGUMENT: Final = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
@@ -42,6 +45,22 @@ def operation_name(value: str) -> str:
     if name not in OPERATIONS:
         raise click.BadParameter(f"{value!r} is not one of {', '.join(OPERATIONS)}")
     return name
+
+
+def as_started(task_id: str, fields: Mapping[str, Any]) -> "str | StartedTask[Any]":
+    """Return what is known of a task that was started elsewhere: at least its id.
+
+    Args:
+        task_id: The id.
+        fields: The line of JSON about it: its ``operation`` and ``items``, if they are known.
+    """
+    from stream_tasks.models import StartedTask
+
+    operation, items = fields.get("operation"), fields.get("items")
+    if not isinstance(operation, str) or operation not in OPERATIONS:
+        return task_id
+    of = items if isinstance(items, list) and all(isinstance(each, str) for each in items) else ()
+    return StartedTask(task_id, {}, OPERATIONS[operation].result_type, operation=operation, items=tuple(of))
 
 
 def options_of(operation: str) -> list[click.Option]:

@@ -64,8 +64,8 @@ def _operation(value: str) -> str:
     ],
     help="Wait until tasks have ended, and print their results.\n\n"
     "Ids come from the command line, from files, or with '-' from stdin. Files and stdin hold an id a line, "
-    "or a JSON object a line with the id as task_id. Blank lines and lines that begin with '#' are ignored, "
-    "and an id that comes twice counts once.\n\n"
+    "or a JSON object a line with the id as task_id, as --no-wait --json and this command print it. Blank "
+    "lines and lines that begin with '#' are ignored, and an id that comes twice counts once.\n\n"
     "A terminal shows the progress, and at the end the results. Otherwise, or with --json, stdout gets a "
     "JSON object a line, as tasks end: task_id, status (completed, failed, timed_out, error), last_status, "
     "result, error (type, description, stacktrace, version), polls, elapsed, operation and items if they are "
@@ -106,16 +106,19 @@ def command(
     begin_log(given)
     connection = client_options(given)
     check_export_options(output, overwrite=overwrite)
-    tasks = read_ids(ids, sources, read=task_of, column=column)
+    described: dict[str, dict[str, Any]] = {}
+    tasks = read_ids(ids, sources, read=lambda line: task_of(line, described), column=column)
     from stream_tasks.cli.client import make_client
     from stream_tasks.cli.files.journal import Journal
+    from stream_tasks.cli.operations import as_started
     from stream_tasks.cli.signals import Stop, run
     from stream_tasks.cli.ui.library_log import library_log
     from stream_tasks.cli.waiting import WaitOptions, wait_and_show
 
     async def main(stop: Stop) -> int:
         async with client:
-            return await wait_and_show(client, tasks, options, stop)
+            known = [as_started(each, described.get(each, {})) for each in tasks]
+            return await wait_and_show(client, known, options, stop)
 
     def again(_: object, *, is_at_once: bool) -> str:
         return go_on(ids, sources, has_journal=journal is not None, without_fail_fast=is_at_once)

@@ -8,7 +8,6 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 from stream_tasks import _arguments
 from stream_tasks._arguments import (
-    API_PREFIX,
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     DEFAULT_REQUEST_TIMEOUT,
@@ -117,9 +116,6 @@ def check_base_url(report: Report, url: Setting) -> str:
         what = str(error) if "://" in (url.text or "") else f"{url.size}: it does not begin with https://"
         report.blocked("base_url", what, advice, _WRONG_URL)
     message = f"{base}, {source}"
-    if re.search(r"/api(/v\d+)?$", base):
-        advice = f"Take the path out of {url.source}: the client adds {API_PREFIX}."
-        report.blocked("base_url", message, advice, _WRONG_URL)
     if is_plain_http_beyond_loopback(base):
         advice = "Use https://, or others on the way can read the token and use it."
         report.warning("base_url", f"{message}: not encrypted", advice)

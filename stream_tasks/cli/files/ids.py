@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -66,8 +66,12 @@ def read_ids(
     return list(dict.fromkeys(ids))
 
 
-def task_of(line: str) -> str | None:
+def task_of(line: str, described: dict[str, dict[str, Any]]) -> str | None:
     """Return the id in a line: the line itself, or the ``task_id`` of its JSON object.
+
+    Args:
+        line: The line.
+        described: Gets the JSON object, by its id.
 
     Returns:
         The id, or None if the object's ``task_id`` is null: the server had done the work at once.
@@ -85,6 +89,7 @@ def task_of(line: str) -> str | None:
         fields = {}
     task_id = fields.get("task_id")
     if isinstance(task_id, str):
+        described[task_id] = fields
         return _task_id(task_id)
     if "task_id" in fields and task_id is None:
         return None

@@ -138,7 +138,7 @@ def _shown(name: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], No
         why = facts["stream_reason"]
         if style().form is not None:
             say(f"{why}; trying again", WARNING)
-        elif not quiet:
+        else:
             # The console prints above the bar; `say` would write into it.
             console.print(Text(f"Warning: {printable(why)}; trying again."), soft_wrap=True)
         return False
