@@ -202,8 +202,7 @@ async def client(server: Server, numbers: Sequence[int], *, learns: bool) -> Non
 
     rounds = Rounds()
     engine = Engine(fetch, Pacer, Limits(100, 30.0, 5.0), Durations() if learns else None)
-    inbox = Inbox(engine)
-    terms = engine.terms(as_backoff(INTERVAL), None)
+    inbox, backoff = Inbox(engine), as_backoff(INTERVAL)
 
     async def begin() -> None:
         for number in numbers:
@@ -212,7 +211,7 @@ async def client(server: Server, numbers: Sequence[int], *, learns: bool) -> Non
             rounds.begun(str(number))
             is_known = job.operation is not None
             origin = Origin(job.operation, 1, time.time()) if is_known else Origin()
-            inbox.add(Wait(str(number), terms, inbox, origin))
+            inbox.add(Wait(str(number), engine.terms(backoff, None), inbox, origin))
 
     beginning = asyncio.create_task(begin())
     for _ in numbers:

@@ -188,9 +188,9 @@ HALF_LIFE: Final = 300
 FADE_EVERY: Final = 16
 """Ends. Evidence is faded once for so many, which costs less than at each."""
 
-NOTE_AFTER: Final = 1.1
-"""Factor. That a task lives on is noted once its age is so many times the one that was noted last: less than
-a bin of error, for some dozens of notes in a life of any length."""
+NOTE_AFTER: Final = 1.25
+"""Factor. That a task lives on is noted once its age is so many times the one that was noted last: at most a
+bin of error, for some dozens of notes in a life of any length."""
 
 MIN_ENDS: Final = 8
 """Ends of one operation. Before so many were seen, looks are taken in order of when they became due."""

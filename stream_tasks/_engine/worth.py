@@ -73,6 +73,7 @@ class _Entry(Generic[C]):
 
     Attributes:
         item: The task.
+        sighting: When it was last seen alive.
         due: Since when it is due.
         latest: The time from which a look at it must not be put off.
         since: How many rounds had gone by when it came in.
@@ -81,10 +82,11 @@ class _Entry(Generic[C]):
         price: The price when it was placed.
     """
 
-    __slots__ = ("due", "item", "key", "latest", "number", "price", "since")
+    __slots__ = ("due", "item", "key", "latest", "number", "price", "sighting", "since")
 
     def __init__(self, item: C, due: float, since: float) -> None:
         self.item = item
+        self.sighting = item.sighting
         self.due = self.key = due
         self.latest = item.latest_look()
         self.since = since
@@ -149,17 +151,17 @@ class WorthQueue(Generic[C]):
         """Take a task out if it is in."""
         entry = self._entries.get(item)
         if entry is not None:
-            self._remove(entry)
+            self._take_out(entry)
             self._tidy()
 
     def pop(self, now: float) -> tuple[C, float]:
         """Take out the task to look at now, and return since when it is due; one must be in."""
         entry = self._starving(now) or self._best(now)
         self._rounds += 1 / len(self._entries)
-        self._remove(entry)
+        self._take_out(entry)
         return entry.item, entry.due
 
-    def _remove(self, entry: _Entry[C]) -> None:
+    def _take_out(self, entry: _Entry[C]) -> None:
         entry.number = 0
         del self._entries[entry.item]
         if not self._entries:
@@ -169,7 +171,7 @@ class WorthQueue(Generic[C]):
     def _place(self, entry: _Entry[C]) -> None:
         """Place a task by when a look will be worth the price; one that is in moves."""
         price = entry.price = self.price
-        key = entry.item.sighting.worth_at(price)
+        key = entry.sighting.worth_at(price)
         entry.key = key = key if key < entry.latest else entry.latest
         number = entry.number = next(self._numbers)
         heappush(self._heap, (key, number, entry))
@@ -185,7 +187,8 @@ class WorthQueue(Generic[C]):
         if waited >= STARVES_AFTER:
             return entry
         if entry.key < now:
-            self._leap_to(entry.item.sighting.worth(now))
+            if entry.sighting.worth(now) > FAR_ABOVE * self.price:
+                self._leap_up()
         elif waited >= REVIEW_AFTER and SIMILAR * entry.price > self.price:
             self._place(entry)
             self._tidy()
@@ -218,7 +221,7 @@ class WorthQueue(Generic[C]):
         """Return what a look is worth now, at least roughly; one not to be put off is worth the price."""
         if entry.latest <= now:
             return self.price
-        sighting = entry.item.sighting
+        sighting = entry.sighting
         if entry.price < SIMILAR * self.price or entry.key <= sighting.alive_at:
             return sighting.worth(now)
         # It was worth `price` at `key`. With a constant hazard, worth grows with the square of the gap.
@@ -227,23 +230,23 @@ class WorthQueue(Generic[C]):
 
     def _steer(self, worth: float) -> None:
         """Move the price towards what a look is worth that is taken."""
-        if self._leap_to(worth):
-            return
         price = self.price
         share = worth / price
-        move = 1 - 1 / share if share > 1 else (share if share > MAX_FALL else MAX_FALL) - 1
+        if share > FAR_ABOVE:
+            self._leap_up()
+            return
+        if share > 1:
+            move = 1 - 1 / share
+        else:
+            move = (share if share > MAX_FALL else MAX_FALL) - 1
+            self._leap = 1.0
         price *= 1 + move * PRICE_GAIN / (len(self._entries) + FEW_TASKS)
         self.price = price if price > MIN_PRICE else MIN_PRICE
 
-    def _leap_to(self, worth: float) -> bool:
-        """Let the price rise, faster each time, if it is far below what a look is worth."""
-        if worth <= FAR_ABOVE * self.price:
-            if worth <= self.price:
-                self._leap = 1.0
-            return False
+    def _leap_up(self) -> None:
+        """Let the price rise, faster each time: it is far below what looks are worth."""
         self._leap *= LEAP
         self.price *= self._leap
-        return True
 
     def _tidy(self) -> None:
         """Drop what is stale once it is much."""
