@@ -49,6 +49,7 @@ from stream_tasks import (
     TaskOutcome,
     TaskResult,
 )
+from stream_tasks._http.trust import system_context
 from stream_tasks.testing import FakeStream, Fault, TaskFailure
 
 KEY = "the-key"
@@ -214,7 +215,7 @@ def test_the_defaults() -> None:
     limits = client._connections
     assert client._origin == "https://chat.stream-io-api.com"
     assert (limits.request_timeout, limits.connect_timeout, limits.max_connections) == (30.0, 10.0, 100)
-    assert (limits.ssl_context, limits.trust_env) == (None, False)
+    assert (limits.ssl_context, limits.trust_env) == (system_context(), False)
     assert claims(client)["server"] is True
     assert 4 <= time.time() - claims(client)["iat"] < 10
 
