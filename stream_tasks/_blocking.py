@@ -8,7 +8,7 @@ import inspect
 import os
 import queue
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, cast
 
@@ -80,7 +80,10 @@ class Stream:
     Args:
         api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
         api_secret: The app's secret; without it and `token`, ``STREAM_API_SECRET`` in the environment.
-        token: A ready server-side JWT, in place of the secret.
+        token: A ready server-side JWT in place of the secret, or a function that returns one. It is asked at
+            the first request, and again when the server says that the token has expired. A coroutine function
+            runs on the event loop, any other one in a worker thread; it must not use this client. What it
+            raises comes out of the calls that need the token.
         base_url: Where the API is; without it, ``STREAM_BASE_URL`` in the environment, else Stream's own.
         request_timeout: The limit of one request, in seconds; ``STREAM_REQUEST_TIMEOUT`` in the
             environment replaces the default.
@@ -114,7 +117,7 @@ class Stream:
         api_key: str | None = None,
         api_secret: str | None = None,
         *,
-        token: str | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
         base_url: str | None = None,
         request_timeout: float = DEFAULT_REQUEST_TIMEOUT,
         connect_timeout: float = 10.0,
@@ -216,7 +219,7 @@ class Stream:
         if not self._loop.is_closed:
             # Another thread may close it at the same moment.
             with contextlib.suppress(RuntimeError, StreamTransportException):
-                self._loop.run(self._client.aclose)
+                self._loop.run(self._client.aclose, is_quick=True)
         self._finalizer.detach()
         self._loop.close()
 
@@ -232,7 +235,7 @@ class Stream:
         async def look() -> Obstacle | None:
             return self._client.obstacle
 
-        return self._loop.run(look)
+        return self._loop.run(look, is_quick=True)
 
     @property
     def durations(self) -> Durations:
@@ -282,7 +285,7 @@ class Stream:
         async def hint() -> None:
             self._client.hint(about)
 
-        self._loop.run(hint)
+        self._loop.run(hint, is_quick=True)
 
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)
@@ -418,7 +421,7 @@ class Stream:
                 task, poll_interval, timeout, result_type=result_type, operation=cast("Any", operation)
             )
 
-        return self._iterate(self._loop.run(begin), process=os.getpid())
+        return self._iterate(self._loop.run(begin, is_quick=True), process=os.getpid())
 
     def wait_for_tasks(
         self,
@@ -698,7 +701,7 @@ class Stream:
 
         from stream_tasks._downloads import BlockingChunks  # noqa: PLC0415 - few programs need it
 
-        return BlockingChunks(self._iterate(self._loop.run(begin), calls, process=os.getpid()))
+        return BlockingChunks(self._iterate(self._loop.run(begin, is_quick=True), calls, process=os.getpid()))
 
     delete_channels = _blocking(AsyncStream.delete_channels)
     export_channels = _blocking(AsyncStream.export_channels)
