@@ -20,7 +20,10 @@ HANDLER: Final = "stream-tasks"
 @contextmanager
 def database_errors() -> Iterator[None]:
     """Turn errors of the database into exit codes."""
+    import sqlite3
+
     try:
+        import psycopg
         from sqlalchemy.exc import SQLAlchemyError
 
         from stream_tasks.durable import DuplicateWorkerError
@@ -32,7 +35,7 @@ def database_errors() -> Iterator[None]:
         yield
     except (ValueError, DuplicateWorkerError) as error:
         raise click.UsageError(str(error)) from None
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg.Error, sqlite3.Error) as error:
         say_error(f"the database of the waits failed: {error}")
         raise click.exceptions.Exit(codes.ERROR) from None
 
