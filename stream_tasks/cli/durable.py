@@ -20,13 +20,9 @@ HANDLER: Final = "stream-tasks"
 @contextmanager
 def database_errors() -> Iterator[None]:
     """Turn errors of the database into exit codes."""
-    import sqlite3
-
     try:
-        import psycopg
-        from sqlalchemy.exc import SQLAlchemyError
-
         from stream_tasks.durable import DuplicateWorkerError
+        from stream_tasks.durable._database import DATABASE_ERRORS
     except ImportError as error:
         raise click.UsageError(
             f"durable waits need more packages ({error}): pip install 'stream_tasks[durable]'"
@@ -35,7 +31,7 @@ def database_errors() -> Iterator[None]:
         yield
     except (ValueError, DuplicateWorkerError) as error:
         raise click.UsageError(str(error)) from None
-    except (SQLAlchemyError, psycopg.Error, sqlite3.Error) as error:
+    except DATABASE_ERRORS as error:
         say_error(f"the database of the waits failed: {error}")
         raise click.exceptions.Exit(codes.ERROR) from None
 
