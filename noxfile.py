@@ -18,7 +18,8 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]  # some tests only wait
-DURABLE = "stream_tasks/durable/*"  # covered in a session of its own: it needs DBOS
+# Covered in a session of its own: it needs DBOS.
+DURABLE = "stream_tasks/durable/*,stream_tasks/cli/durable.py,*/commands/worker.py,*/commands/pending.py"
 QUICK = {"PYTHONDONTWRITEBYTECODE": ""}  # dozens of processes import the package
 THOROUGH = ["-o", "asyncio_debug=true", "--hypothesis-profile", "thorough"]
 
@@ -47,11 +48,11 @@ def run_pytest(session: nox.Session, *options: str) -> None:
 
 
 def debian(session: nox.Session, programs: Mapping[str, str]) -> None:
-    """Install Debian's packages whose programs are missing; a program has its package's name, or a path."""
+    """Install Debian's packages whose programs, named or at a path, are missing."""
     missing = [
         package
-        for package, path in programs.items()
-        if not (any(Path("/").glob(path[1:])) if path else shutil.which(package))
+        for package, program in programs.items()
+        if not (any(Path("/").glob(program[1:])) if program[0] == "/" else shutil.which(program))
     ]
     if not missing:
         return
@@ -87,7 +88,8 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def durable(session: nox.Session) -> None:
     """Run the tests of durable waits and the examples, with Postgres, Redis and Chromium of Debian."""
-    debian(session, {"postgresql": "/usr/lib/postgresql/*/bin/postgres", "redis-server": "", "chromium": ""})
+    programs = {"chromium": "chromium", "chromium-driver": "chromedriver", "redis-server": "redis-server"}
+    debian(session, {**programs, "postgresql": "/usr/lib/postgresql/*/bin/postgres"})
     session.install("-e", ".[cli,durable]", *group("durable"))
     env = {**QUICK, "COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
     session.run("coverage", "erase", env=env)

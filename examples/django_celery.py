@@ -3,7 +3,7 @@
     $ pip install 'stream_tasks[durable]' django 'celery[redis]'
     $ export STREAM_API_KEY=… STREAM_API_SECRET=… STREAM_DATABASE=exports.db REDIS_URL=redis://127.0.0.1:6379/0
     $ cd examples && python django_celery.py waits
-    $ cd examples && celery -A django_celery worker --concurrency 1
+    $ cd examples && python -m celery -A django_celery worker --concurrency 1
     $ cd examples && python django_celery.py runserver --noreload 8000
     $ curl -X POST 'http://127.0.0.1:8000/exports?channel=messaging:general'
 

@@ -2,7 +2,7 @@
 
     $ pip install 'stream_tasks[durable]' fastapi uvicorn
     $ export STREAM_API_KEY=… STREAM_API_SECRET=… STREAM_DATABASE=exports.db
-    $ cd examples && uvicorn fastapi_app:app --workers 3 --port 8000 --timeout-graceful-shutdown 2
+    $ cd examples && python -m uvicorn fastapi_app:app --workers 3 --port 8000 --timeout-graceful-shutdown 2
     $ curl -X POST 'http://127.0.0.1:8000/exports?channel=messaging:general'
 
 One process runs the waits, whichever comes first; the others put theirs into the database. If that process is

@@ -21,9 +21,8 @@ HANDLER: Final = "stream-tasks"
 def database_errors() -> Iterator[None]:
     """Turn errors of the database into exit codes."""
     try:
-        from sqlalchemy.exc import SQLAlchemyError
-
         from stream_tasks.durable import DuplicateWorkerError
+        from stream_tasks.durable._database import DATABASE_ERRORS
     except ImportError as error:
         raise click.UsageError(
             f"durable waits need more packages ({error}): pip install 'stream_tasks[durable]'"
@@ -32,7 +31,7 @@ def database_errors() -> Iterator[None]:
         yield
     except (ValueError, DuplicateWorkerError) as error:
         raise click.UsageError(str(error)) from None
-    except SQLAlchemyError as error:
+    except DATABASE_ERRORS as error:
         say_error(f"the database of the waits failed: {error}")
         raise click.exceptions.Exit(codes.ERROR) from None
 

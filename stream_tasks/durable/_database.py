@@ -8,18 +8,18 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import psycopg
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stream_tasks._arguments import check_id
 
-if TYPE_CHECKING:
-    import psycopg
+__all__ = ["DATABASE_ERRORS", "QUEUE", "WORKFLOW", "Database", "DuplicateWorkerError", "WorkerLock"]
 
-__all__ = ["QUEUE", "WORKFLOW", "Database", "DuplicateWorkerError", "WorkerLock"]
+DATABASE_ERRORS: Final = (SQLAlchemyError, psycopg.Error, sqlite3.Error)
 
 DATABASE_VARIABLE: Final = "STREAM_DATABASE"
 
@@ -165,8 +165,6 @@ class WorkerLock:
             self._connection = None
 
     def _is_alive(self) -> bool:
-        import psycopg  # noqa: PLC0415 - only Postgres needs it
-
         with contextlib.suppress(psycopg.Error):
             self._connection.execute("SELECT 1")
             return True
@@ -187,8 +185,6 @@ class WorkerLock:
         return connection
 
     def _postgres(self) -> psycopg.Connection[Any]:
-        import psycopg  # noqa: PLC0415 - only Postgres needs it
-
         # If the worker's machine dies, the server notices after 25 seconds rather than two hours.
         options = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
         connection = psycopg.connect(self._database.url, autocommit=True, options=options)

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
 
 from attrs import field, frozen
 
@@ -24,7 +24,18 @@ from stream_tasks.models import StartedTask, TaskError, TaskResult
 if TYPE_CHECKING:
     from stream_tasks.models import TaskOutcome
 
-__all__ = ["PendingWait", "TaskEnd", "ask_for", "end_of", "failed_record", "record_of", "started_in"]
+__all__ = [
+    "PendingWait",
+    "TaskEnd",
+    "Terms",
+    "ask_to_start",
+    "ask_to_wait",
+    "end_of",
+    "failed_record",
+    "record_of",
+    "started_in",
+    "started_record",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -107,48 +118,63 @@ class PendingWait:
         return cast("dict[str, Any]", plain(self))
 
 
-def ask_for(
-    task: Any,
-    arguments: tuple[tuple[Any, ...], Mapping[str, Any]] | None,
-    *,
-    handler: str | None,
-    timeout: float | None,
-    poll_interval: float,
-    context: Any,
-    operation: Any = None,
-) -> dict[str, Any]:
-    """Check what a caller wants, and return it as a workflow's input.
+class Terms(NamedTuple):
+    """What a caller says of a wait.
 
-    Args:
-        task: The started task or its id; or the operation to start, a client's method or its name.
-        arguments: The operation's arguments, by place and by name; None to wait for `task`.
-        handler: The handler's name.
+    Attributes:
+        handler: The handler's name, None for none.
         timeout: The limit of the wait from now on, in seconds.
         poll_interval: The least time between two looks, in seconds.
         context: What to hand to the handler.
-        operation: What started the task of which only the id is given.
+    """
+
+    handler: str | None
+    timeout: float | None
+    poll_interval: float
+    context: Any
+
+    def ask(self, **fields: Any) -> dict[str, Any]:
+        """Check them, and return a workflow's input.
+
+        Raises:
+            TypeError: One has a wrong type.
+            ValueError: One is out of range.
+        """
+        limit = check_timeout(self.timeout)
+        return {
+            "operation": None,
+            "call": None,
+            "started": None,
+            "handler": None if self.handler is None else check_id("handler", self.handler),
+            "deadline": None if limit is None else time.time() + limit,
+            "poll_interval": check_seconds("poll_interval", self.poll_interval),
+            "context": _checked_context(self.context),
+            **fields,
+        }
+
+
+def ask_to_start(operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms) -> Any:
+    """Return the input of a workflow that starts an operation: a client's method, or its name.
 
     Raises:
         TypeError: An argument has a wrong type.
         ValueError: An argument is out of range.
     """
-    limit = check_timeout(timeout)
-    ask = {
-        "operation": None,
-        "call": None,
-        "started": None,
-        "handler": None if handler is None else check_id("handler", handler),
-        "deadline": None if limit is None else time.time() + limit,
-        "poll_interval": check_seconds("poll_interval", poll_interval),
-        "context": _checked_context(context),
-    }
-    if arguments is not None:
-        name = getattr(task, "__name__", task)
-        return {**ask, "operation": name, "call": _call(name, *arguments)}
+    name = getattr(operation, "__name__", operation)
+    return terms.ask(operation=name, call=_call(name, args, kwargs))
+
+
+def ask_to_wait(task: Any, operation: Any, terms: Terms) -> Any:
+    """Return the input of a workflow that waits for what runs; `operation` is what started a bare id.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: An argument is out of range.
+    """
     if not isinstance(task, StartedTask):
         goal = goal_of_ids(None, operation)
         task = StartedTask(check_task_id(task), {}, goal.result_type, operation=goal.operation)
-    return {**ask, "operation": task.operation, "started": started_record(task)}
+    return terms.ask(operation=task.operation, started=started_record(task))
 
 
 def _checked_context(context: Any) -> Any:

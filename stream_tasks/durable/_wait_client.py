@@ -14,7 +14,15 @@ from sqlalchemy.exc import DBAPIError
 
 from stream_tasks._arguments import check_id
 from stream_tasks.durable._database import APP, QUEUE, VERSION, WORKFLOW, Database, WorkerLock
-from stream_tasks.durable._ends import PendingWait, TaskEnd, ask_for, end_of, failed_record
+from stream_tasks.durable._ends import (
+    PendingWait,
+    TaskEnd,
+    Terms,
+    ask_to_start,
+    ask_to_wait,
+    end_of,
+    failed_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -105,17 +113,8 @@ class BlockingWaitClient:
             TypeError: An argument has a wrong type.
             ValueError: An argument is out of range.
         """
-        return self._enqueue(
-            ask_for(
-                operation,
-                (args, kwargs),
-                handler=handler,
-                timeout=timeout,
-                poll_interval=poll_interval,
-                context=context,
-            ),
-            key,
-        )
+        terms = Terms(handler, timeout, poll_interval, context)
+        return self._enqueue(ask_to_start(operation, args, kwargs, terms), key)
 
     def start_in_transaction(
         self,
@@ -134,14 +133,14 @@ class BlockingWaitClient:
 
         Args:
             connection: A connection or session of SQLAlchemy to the database of the waits.
-            operation: As for `start`, like all further arguments.
-            args: The operation's arguments.
-            handler: The handler's name.
-            key: The wait's key.
-            timeout: The limit, in seconds.
-            poll_interval: The least time between two looks at the task, in seconds.
-            context: What to hand to the handler.
-            kwargs: The operation's arguments, by name.
+            operation: As for `start`.
+            args: As for `start`.
+            handler: As for `start`.
+            key: As for `start`.
+            timeout: As for `start`.
+            poll_interval: As for `start`.
+            context: As for `start`.
+            kwargs: As for `start`.
 
         Returns:
             The key.
@@ -150,15 +149,9 @@ class BlockingWaitClient:
             TypeError: An argument has a wrong type.
             ValueError: An argument is out of range.
         """
-        ask = ask_for(
-            operation,
-            (args, kwargs),
-            handler=handler,
-            timeout=timeout,
-            poll_interval=poll_interval,
-            context=context,
-        )
+        terms = Terms(handler, timeout, poll_interval, context)
         options = _options(key)
+        ask = ask_to_start(operation, args, kwargs, terms)
         self._dbos.enqueue_in_transaction(connection, options, ask)
         return options["workflow_id"]
 
@@ -191,18 +184,8 @@ class BlockingWaitClient:
             TypeError: An argument has a wrong type.
             ValueError: An argument is out of range.
         """
-        return self._enqueue(
-            ask_for(
-                task,
-                None,
-                handler=handler,
-                timeout=timeout,
-                poll_interval=poll_interval,
-                context=context,
-                operation=operation,
-            ),
-            key,
-        )
+        terms = Terms(handler, timeout, poll_interval, context)
+        return self._enqueue(ask_to_wait(task, operation, terms), key)
 
     def pending(self) -> list[PendingWait]:
         """Return the waits that have not ended, or whose handler has not; the oldest first."""

@@ -157,14 +157,14 @@ class Life:
         self._spent.add(nonce)
         try:
             started = await getattr(self._stream, name)(**ask["call"])
-        except StreamException as exc:
-            is_refused = isinstance(exc, StreamRateLimitException) and not exc.unrecoverable
-            retry_at = time.time() + delay_after(exc, 1) if isinstance(exc, StreamRateLimitException) else 0.0
-            if is_refused and (deadline is None or retry_at < deadline):
+        except StreamRateLimitException as exc:
+            retry_at = time.time() + delay_after(exc, 1)
+            if not exc.unrecoverable and (deadline is None or retry_at < deadline):
                 return {"retry_at": retry_at}
-            return {
-                "end": failed_record(type(exc).__name__, str(exc), may_have_started=may_have_started(exc))
-            }
+            return {"end": failed_record(type(exc).__name__, str(exc))}
+        except StreamException as exc:
+            fate = may_have_started(exc)
+            return {"end": failed_record(type(exc).__name__, str(exc), may_have_started=fate)}
         return {"started": started_record(started)}
 
     async def _wait(self, key: str, ask: Mapping[str, Any], started: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_the_page_shows_exports_across_a_restart(
         return [row.text for row in browser.find_elements(By.CSS_SELECTOR, "tr")]
 
     try:
-        example.start("uvicorn")
+        example.start("uvicorn fastapi_app")
         example.wait_for_port()
         browser.get(f"http://127.0.0.1:{example.port}/")
         browser.execute_script("window.isTheSamePage = true")
@@ -158,7 +158,7 @@ def test_the_page_shows_exports_across_a_restart(
         until(lambda: sum("completed download" in row for row in rows()) == 1)
         example.kill()
         fake.finish(second)
-        example.start("uvicorn")
+        example.start("uvicorn fastapi_app")
         until(lambda: sum("completed download" in row for row in rows()) == 2)
         assert browser.execute_script("return window.isTheSamePage")
     except AssertionError as error:
