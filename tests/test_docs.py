@@ -32,7 +32,7 @@ LANGUAGES = {"console", "python", "text", "json", "ini"}
 SCRIPTS = [block for block in BLOCKS if block.language == "python" and not block.caption]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
 KIT = "docs/how-to/testing-pytest.rst"  # test_kit_docs.py runs its tests in many ways
-DURABLE = "docs/how-to/restarts.rst"
+DURABLE = "docs/how-to/durable.rst"
 TESTED = sorted({block.page for block in BLOCKS if block.caption.startswith("test_")} - {KIT})
 SITE = re.findall(r"(?<!`)`[^`<]*<(docs/[^>]+)>`__?", (ROOT / "README.rst").read_text())
 
