@@ -18,6 +18,7 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]  # some tests only wait
+DURABLE_TESTS = ["tests/durable", "tests/test_docs.py", "-m", "durable"]
 # Covered in a session of its own: it needs DBOS.
 DURABLE = "stream_tasks/durable/*,stream_tasks/cli/durable.py,*/commands/worker.py,*/commands/pending.py"
 QUICK = {"PYTHONDONTWRITEBYTECODE": ""}  # dozens of processes import the package
@@ -93,7 +94,7 @@ def durable(session: nox.Session) -> None:
     session.install("-e", ".[cli,durable]", *group("durable"))
     env = {**QUICK, "COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
     session.run("coverage", "erase", env=env)
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, "tests/durable", *session.posargs, env=env)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *DURABLE_TESTS, *session.posargs, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", "--include", DURABLE, env=env)
 
@@ -143,7 +144,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site; a warning is an error, and so is a broken link within it."""
-    session.install("-e", ".[cli,otel,prometheus]", *group("docs"))
+    session.install("-e", ".[cli,durable,otel,prometheus]", *group("docs"))
     site = Path("build") / "docs"
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", str(site))
     session.run("python", "docs/check_links.py", str(site))

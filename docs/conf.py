@@ -57,6 +57,11 @@ for method in vars(Stream).values():
         del method.__wrapped__
 
 
+MODULES = (
+    ".exceptions", ".endpoints", ".webhooks", ".testing", ".durable", ".instrumentation", ".progress",
+)  # fmt: skip
+
+
 def find_in_other_modules(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contents: Any
 ) -> Node | None:
@@ -64,7 +69,7 @@ def find_in_other_modules(
     if node.get("refdomain") != "py":
         return None
     python = env.domains["py"]
-    for module in ("", ".exceptions", ".endpoints", ".webhooks", ".testing", ".instrumentation", ".progress"):
+    for module in ("", *MODULES):
         name = f"stream_tasks{module}.{node['reftarget']}"
         if name in python.objects:
             found = python.objects[name]

@@ -1,6 +1,6 @@
 """Django with Celery: a view starts an export, and its end arrives as a Celery task, which sends a mail.
 
-    $ pip install 'stream_tasks[durable]' django 'celery[redis]'
+    $ pip install '.[durable]' django 'celery[redis]'
     $ export STREAM_API_KEY=… STREAM_API_SECRET=… STREAM_DATABASE=exports.db REDIS_URL=redis://127.0.0.1:6379/0
     $ cd examples && python django_celery.py waits
     $ cd examples && python -m celery -A django_celery worker --concurrency 1

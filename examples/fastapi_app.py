@@ -1,6 +1,6 @@
 """A web app that starts exports, answers at once, and shows how they go on a page that updates itself.
 
-    $ pip install 'stream_tasks[durable]' fastapi uvicorn
+    $ pip install '.[durable]' fastapi uvicorn
     $ export STREAM_API_KEY=… STREAM_API_SECRET=… STREAM_DATABASE=exports.db
     $ cd examples && python -m uvicorn fastapi_app:app --workers 3 --port 8000 --timeout-graceful-shutdown 2
     $ curl -X POST 'http://127.0.0.1:8000/exports?channel=messaging:general'

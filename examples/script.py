@@ -1,6 +1,6 @@
 """Export channels with a script that may be killed at any moment: it needs no server but Stream's.
 
-    $ pip install 'stream_tasks[durable]'
+    $ pip install '.[durable]'
     $ export STREAM_API_KEY=… STREAM_API_SECRET=…
     $ python examples/script.py messaging:general livestream:news
 

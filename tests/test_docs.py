@@ -32,6 +32,7 @@ LANGUAGES = {"console", "python", "text", "json", "ini"}
 SCRIPTS = [block for block in BLOCKS if block.language == "python" and not block.caption]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
 KIT = "docs/how-to/testing-pytest.rst"  # test_kit_docs.py runs its tests in many ways
+DURABLE = "docs/how-to/durable.rst"
 TESTED = sorted({block.page for block in BLOCKS if block.caption.startswith("test_")} - {KIT})
 SITE = re.findall(r"(?<!`)`[^`<]*<(docs/[^>]+)>`__?", (ROOT / "README.rst").read_text())
 
@@ -122,9 +123,17 @@ def run_python(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", sorted({block.page for block in CONSOLE}))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.durable] * (page == DURABLE))
+        for page in sorted({block.page for block in CONSOLE})
+    ],
+)
 def test_commands_run(page: str, threaded_server: FakeStream, tmp_path: Path) -> None:
     """A page's commands run one after another, and print what the page shows but for numbers and ids."""
+    if page == DURABLE:
+        pytest.importorskip("dbos", reason="`nox -s durable` runs the commands of durable waits")
     blocks = [block for block in CONSOLE if block.page == page]
     prepare(threaded_server, "".join([*files(page).values(), *(block.code for block in blocks)]))
     for name, content in files(page).items():
@@ -335,9 +344,9 @@ def test_the_reference_is_complete() -> None:
     """It has each public name, each argument of a client, each log event and each command."""
     pages = {path.stem: path.read_text() for path in ROOT.joinpath("docs/reference").glob("*.rst")}
     shown = set(re.findall(r"auto(?:class|function):: (\w+)", "".join(pages.values())))
-    modules = re.findall(r"automodule:: (\S+)\n   :members:", "".join(pages.values()))
-    for module in modules:
-        shown |= set(getattr(importlib.import_module(module), "__all__", ()))
+    for module in ("exceptions", "endpoints"):
+        assert f"automodule:: stream_tasks.{module}\n   :members:" in pages[module]
+        shown |= set(importlib.import_module(f"stream_tasks.{module}").__all__)
     assert set(stream_tasks.__all__) - shown == {"__version__"}
     settings = re.findall(r"^``(\w+)``", pages["settings"], re.MULTILINE)
     assert set(inspect.signature(AsyncStream).parameters) <= set(settings)
@@ -351,5 +360,5 @@ def test_the_reference_is_complete() -> None:
 def test_nothing_says_to_install_from_an_index() -> None:
     """The package is not on an index: it is installed from a clone or a URL."""
     wrong = re.compile(r"""pip install (?:-\S+ )*['"]?stream[_-]tasks(?!\S* @)""")
-    told = [*PAGES, *(ROOT / "stream_tasks").rglob("*.py")]
+    told = [*PAGES, *(ROOT / "stream_tasks").rglob("*.py"), *(ROOT / "examples").iterdir()]
     assert [path for path in told if wrong.search(path.read_text(encoding="utf-8"))] == []

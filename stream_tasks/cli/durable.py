@@ -25,7 +25,7 @@ def database_errors() -> Iterator[None]:
         from stream_tasks.durable._database import DATABASE_ERRORS
     except ImportError as error:
         raise click.UsageError(
-            f"durable waits need more packages ({error}): pip install 'stream_tasks[durable]'"
+            f"durable waits need more packages ({error}): pip install 'dbos>=3.4,<4'"
         ) from None
     try:
         yield
