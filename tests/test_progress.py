@@ -1,7 +1,9 @@
 """`track`: what is seen while outcomes come, on a terminal, in a pipe, and in a notebook."""
 
+import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -11,8 +13,11 @@ from typing import Any
 import pytest
 from commandline import Terminal, end, full_disk, plain, serve, set_environment, start, until
 
-from stream_tasks import AsyncStream, Stream, TaskOutcome, progress
+from stream_tasks import AsyncStream, Obstacle, Stream, TaskOutcome, progress
 from stream_tasks._origins import Origin
+from stream_tasks._view.board import Board
+from stream_tasks._view.lines import Lines
+from stream_tasks._view.notebook import Notebook
 from stream_tasks.progress import track
 from stream_tasks.testing import FakeStream, Fault, RateLimitRule, TaskFailure
 
@@ -126,7 +131,9 @@ class TestTerminal:
 def test_what_is_printed_is_whole(shop: FakeStream) -> None:
     """A line that has no end yet when the loop ends is not lost."""
     shop.add_task("a")
-    program = BEGIN + BLOCKING.format("print('half', end=''); time.sleep(0.3)")
+    program = BEGIN + BLOCKING.format("print('half', end=''); time.sleep(0.3)").replace(
+        ", total=len(ids)", ""
+    )
     terminal = Terminal("a", program=program)
     assert terminal.end().code == 0
     assert "half" in terminal.shown
@@ -305,6 +312,48 @@ class TestOutcomes:
         """A client that is closed meanwhile has nothing that holds it back."""
         blocking.close()
         assert progress._View(Origin(blocking, None), None).ask() is None
+
+    def test_an_end_during_a_question(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """What ends while the client is asked what holds it back shows nothing any more."""
+        monkeypatch.setattr(Lines, "every", 0.01)
+        view = progress._View(None, None)
+        has_asked = threading.Event()
+
+        def ask() -> Obstacle:
+            view.stop()
+            has_asked.set()
+            return Obstacle("unreachable", 0.0)
+
+        view.start(ask)
+        assert has_asked.wait(30)
+        for thread in threading.enumerate():
+            if thread.name == "stream_tasks progress":
+                thread.join(30)
+        assert capsys.readouterr().err == ""
+
+    def test_a_stderr_that_is_closed_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing more is shown then."""
+        monkeypatch.setattr(Lines, "every", 0.01)
+        stream = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stream)
+        view = progress._View(None, None)
+
+        def ask() -> Obstacle:
+            stream.close()
+            return Obstacle("unreachable", 0.0)
+
+        view.start(ask)
+        assert view._has_ended.wait(30)
+
+    def test_held_back_in_a_notebook(self) -> None:
+        """A notebook tells what holds polls back, too."""
+        board = Board((), None, None)
+        board.tick(Obstacle("rate_limited", 7.0))
+        picture = Notebook(board)._draw(board.progress)
+        assert "waiting for the rate limit, 7 s</div>" in picture._repr_html_()
+        assert repr(picture).endswith(", waiting for the rate limit, 7 s")
 
     def test_no_thread(
         self,
