@@ -57,7 +57,7 @@ def test_syntax(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        pytest.param(["w"], {"wait"}, id="a command"),
+        pytest.param(["wa"], {"wait"}, id="a command"),
         pytest.param([""], set(commands.commands), id="all commands", marks=pytest.mark.slow),
         pytest.param(["wait", "--ti"], {"--timeout"}, id="an option", marks=pytest.mark.slow),
         pytest.param(["doctor", "--api-"], {"--api-key", "--api-secret", "--api-secret-file"}, id="options"),

@@ -439,6 +439,25 @@ async def test_an_expired_link_is_renewed(files: FileServer, fetch: Fetch, targe
     assert files.asked("Range")[2] == f"bytes={CUT}-"
 
 
+async def test_what_came_before_a_reset_counts(fetch: Fetch, target: Path) -> None:
+    """A server that resets each connection right after some bytes is overcome, a bit at a time."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+        found = re.search(r"Range: bytes=(\d+)-", asked)
+        at = 0 if found is None else int(found[1])
+        head = f'HTTP/1.1 {206 if at else 200} OK\r\nETag: "1"\r\nContent-Length: {6000 - at}\r\n'
+        head += f"Content-Range: bytes {at}-5999/6000\r\n\r\n"
+        writer.write(head.encode() + CONTENT[at:6000][:600])
+        await writer.drain()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await fetch(f"http://127.0.0.1:{port}/") == 6000
+    assert target.read_bytes() == CONTENT[:6000]
+
+
 async def test_a_link_that_expires_again_and_again_is_renewed(
     files: FileServer, fetch: Fetch, target: Path
 ) -> None:

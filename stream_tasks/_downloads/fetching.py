@@ -207,13 +207,18 @@ async def _try(session: ClientSession, url: str, sink: Sink, *, trust_env: bool)
     if sink.size and sink.validator is not None:
         headers = {"Range": f"bytes={sink.size}-", "If-Range": sink.validator}
     async with await _answer(session, _address(url), headers, trust_env=trust_env) as response:
-        if response.status == _OK:
-            await sink.begin(*_whole(response))
-        elif not headers or not _is_the_rest(response, sink):
+        if response.status != _OK and not (headers and _is_the_rest(response, sink)):
             sink.validator = None  # the next try starts from the beginning
             raise _BadMomentError(f"{response.url.host} did not send the part of the file that is missing")
-        yield b""
         async with aclosing(_pieces(response)) as pieces:
+            # aiohttp drops what it has not handed out when the connection breaks. Nothing else is waited for
+            # before the first piece, so that each try brings something.
+            first = await anext(pieces, b"")
+            if response.status == _OK:
+                await sink.begin(*_whole(response))
+            yield b""
+            if first:
+                yield first
             async for piece in pieces:
                 yield piece
     if sink.total is not None and sink.size != sink.total:

@@ -3,7 +3,8 @@
 - ``app``: the group of all commands, and how an error becomes a line on stderr and an exit code
 - ``commands``: one module for each command: its options, its help, and a function that does the work
 - ``options``: the options that commands share
-- ``operations``: the commands that start operations, read off the description of each operation
+- ``operations``: what commands need to know of operations, read off their descriptions
+- ``operation_command``, ``import_command``: the commands that start operations
 - ``codes``: the exit codes
 - ``signals``: Ctrl-C, SIGTERM, and a stdout that nobody reads
 
