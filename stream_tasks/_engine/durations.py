@@ -2,10 +2,10 @@
 
 Pure: ages and durations are seconds and come as arguments.
 
-`OperationDurations` divides age into bins, each longer than the one before by a constant ratio. It counts the
-ends in each bin, and the time that tasks were seen to live in it. Ends divided by time is the hazard: the
-probability per second that a task of this age ends now. A task that still runs is evidence too: it lived
-through all bins up to the age at which it was last seen alive.
+`Hazard` divides age into bins, each longer than the one before by a constant ratio. It counts the ends in
+each bin, and the time that tasks were seen to live in it. Ends divided by time is the hazard: the probability
+per second that a task of this age ends now. A task that still runs is evidence too: it lived through all bins
+up to the age at which it was last seen alive.
 
 Three rules:
 
@@ -53,17 +53,11 @@ _PRIOR_TIME: Final = (
 _FADE: Final = 0.5 ** (FADE_EVERY / HALF_LIFE)
 
 
-class OperationDurations:
-    """How long the tasks of one operation take: see `Durations`.
+class Hazard:
+    """The probability per second that a task ends now, by its age: learned, and what follows from it.
 
     Attributes:
         count: The number of ends that were seen.
-
-    Example::
-
-        deletions = client.durations["delete_users"]
-        deletions.count, deletions.quantile(0.5), deletions.quantile(0.9)
-        median, most = deletions.remaining(30)  # of a task that is 30 s old
     """
 
     __slots__ = ("_ends", "_first_looks", "_had_ended", "_hazard", "_time", "count")
@@ -188,6 +182,28 @@ class OperationDurations:
             age_alive += width
             i += 1
 
+    def _refresh(self) -> None:
+        self._hazard = [
+            (ends + PRIOR) / (time + prior_time)
+            for ends, time, prior_time in zip(self._ends, self._time, _PRIOR_TIME, strict=True)
+        ]
+
+
+class OperationDurations(Hazard):
+    """How long the tasks of one operation take: see `Durations`.
+
+    Attributes:
+        count: The number of ends that were seen.
+
+    Example::
+
+        deletions = client.durations["delete_users"]
+        deletions.count, deletions.quantile(0.5), deletions.quantile(0.9)
+        median, most = deletions.remaining(30)  # of a task that is 30 s old
+    """
+
+    __slots__ = ()
+
     def quantile(self, q: float, age: float = 0.0) -> float:
         """Return the duration that a share `q` of the tasks does not exceed.
 
@@ -285,12 +301,6 @@ class OperationDurations:
             self._time = [a + b for a, b in zip(self._time, its["time"], strict=True)]
         self._refresh()
         return self
-
-    def _refresh(self) -> None:
-        self._hazard = [
-            (ends + PRIOR) / (time + prior_time)
-            for ends, time, prior_time in zip(self._ends, self._time, _PRIOR_TIME, strict=True)
-        ]
 
     def __repr__(self) -> str:
         if not self.count:
