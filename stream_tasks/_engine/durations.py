@@ -347,10 +347,18 @@ class Durations(Mapping[str | None, OperationDurations]):
             durations = self._durations[key] = OperationDurations()
         return durations
 
+    def likeliest(self, operation: str | None, items: int = 0) -> OperationDurations:
+        """Return what tells most of tasks like this one: while little is known, batches of other sizes."""
+        own = self.of(operation, items)
+        if own.count >= MIN_ENDS:
+            return own
+        others = (durations for (name, _), durations in self._parts() if name == operation)
+        return max(own, *others, key=lambda durations: durations.count)
+
     @property
     def is_of_use(self) -> bool:
         """Whether enough ends of any operation were seen to prefer some tasks to others."""
-        return any(durations.count >= MIN_ENDS for durations in list(self._durations.values()))
+        return any(durations.count >= MIN_ENDS for _, durations in self._parts())
 
     def __getitem__(self, operation: str | None) -> OperationDurations:
         """Return a copy of what is known of an operation's tasks, of all sizes."""
