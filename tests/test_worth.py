@@ -272,6 +272,21 @@ def test_times_that_a_server_cannot_mean_tell_nothing(created: datetime, lasted:
     assert not durations
 
 
+def test_batches_of_other_sizes_tell_something_of_one_of_which_nothing_is_known() -> None:
+    """Until some batches of its size have ended, those of which most is known stand for it."""
+    durations = Durations()
+    for _ in range(MIN_ENDS):
+        durations.of("x", 100).ended(0, 300)
+    young = Sighting.first(durations, Origin("x", 1), NOW)
+    assert young.expected is durations.of("x", 100)
+    assert Sighting.first(durations, Origin("x"), NOW).expected is durations.of("x", 100)
+    assert Sighting.first(durations, Origin("y"), NOW).expected is durations.of("y")
+    assert young.pays_at(NOW + 1, 1) == NOW + 1
+    for _ in range(MIN_ENDS):
+        durations.of("x", 1).ended(0, 3)
+    assert Sighting.first(durations, Origin("x", 1), NOW).expected is durations.of("x", 1)
+
+
 def test_an_operation_that_is_told_later_learns_the_whole_life() -> None:
     """What was taken for a task of unknown operation counts for the operation that somebody names."""
     durations = Durations()

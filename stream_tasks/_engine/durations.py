@@ -2,10 +2,10 @@
 
 Pure: ages and durations are seconds and come as arguments.
 
-`OperationDurations` divides age into bins, each longer than the one before by a constant ratio. It counts the
-ends in each bin, and the time that tasks were seen to live in it. Ends divided by time is the hazard: the
-probability per second that a task of this age ends now. A task that still runs is evidence too: it lived
-through all bins up to the age at which it was last seen alive.
+`Hazard` divides age into bins, each longer than the one before by a constant ratio. It counts the ends in
+each bin, and the time that tasks were seen to live in it. Ends divided by time is the hazard: the probability
+per second that a task of this age ends now. A task that still runs is evidence too: it lived through all bins
+up to the age at which it was last seen alive.
 
 Three rules:
 
@@ -53,17 +53,11 @@ _PRIOR_TIME: Final = (
 _FADE: Final = 0.5 ** (FADE_EVERY / HALF_LIFE)
 
 
-class OperationDurations:
-    """How long the tasks of one operation take: see `Durations`.
+class Hazard:
+    """The probability per second that a task ends now, by its age: learned, and what follows from it.
 
     Attributes:
         count: The number of ends that were seen.
-
-    Example::
-
-        deletions = client.durations["delete_users"]
-        deletions.count, deletions.quantile(0.5), deletions.quantile(0.9)
-        median, most = deletions.remaining(30)  # of a task that is 30 s old
     """
 
     __slots__ = ("_ends", "_first_looks", "_had_ended", "_hazard", "_time", "count")
@@ -188,6 +182,28 @@ class OperationDurations:
             age_alive += width
             i += 1
 
+    def _refresh(self) -> None:
+        self._hazard = [
+            (ends + PRIOR) / (time + prior_time)
+            for ends, time, prior_time in zip(self._ends, self._time, _PRIOR_TIME, strict=True)
+        ]
+
+
+class OperationDurations(Hazard):
+    """How long the tasks of one operation take: see `Durations`.
+
+    Attributes:
+        count: The number of ends that were seen.
+
+    Example::
+
+        deletions = client.durations["delete_users"]
+        deletions.count, deletions.quantile(0.5), deletions.quantile(0.9)
+        median, most = deletions.remaining(30)  # of a task that is 30 s old
+    """
+
+    __slots__ = ()
+
     def quantile(self, q: float, age: float = 0.0) -> float:
         """Return the duration that a share `q` of the tasks does not exceed.
 
@@ -286,12 +302,6 @@ class OperationDurations:
         self._refresh()
         return self
 
-    def _refresh(self) -> None:
-        self._hazard = [
-            (ends + PRIOR) / (time + prior_time)
-            for ends, time, prior_time in zip(self._ends, self._time, _PRIOR_TIME, strict=True)
-        ]
-
     def __repr__(self) -> str:
         if not self.count:
             return "<OperationDurations: nothing seen>"
@@ -337,10 +347,18 @@ class Durations(Mapping[str | None, OperationDurations]):
             durations = self._durations[key] = OperationDurations()
         return durations
 
+    def likeliest(self, operation: str | None, items: int = 0) -> OperationDurations:
+        """Return what tells most of tasks like this one: while little is known, batches of other sizes."""
+        own = self.of(operation, items)
+        if own.count >= MIN_ENDS:
+            return own
+        others = (durations for (name, _), durations in self._parts() if name == operation)
+        return max(own, *others, key=lambda durations: durations.count)
+
     @property
     def is_of_use(self) -> bool:
         """Whether enough ends of any operation were seen to prefer some tasks to others."""
-        return any(durations.count >= MIN_ENDS for durations in list(self._durations.values()))
+        return any(durations.count >= MIN_ENDS for _, durations in self._parts())
 
     def __getitem__(self, operation: str | None) -> OperationDurations:
         """Return a copy of what is known of an operation's tasks, of all sizes."""

@@ -40,13 +40,14 @@ class Sighting:
     Times are those of the loop's clock, in seconds.
 
     Attributes:
-        durations: Those of tasks like this one.
+        durations: Those of tasks like this one, which learn from it.
+        expected: Those that tell most of it.
         born: When the server created it; if that is unknown, when the wait began.
         alive_at: When it was last seen alive; `born` if it was not.
         is_age_known: Whether `born` is when the server created it.
     """
 
-    __slots__ = ("_noted", "alive_at", "born", "durations", "is_age_known")
+    __slots__ = ("_noted", "alive_at", "born", "durations", "expected", "is_age_known")
 
     def __init__(self, durations: OperationDurations, now: float, age: float | None = None) -> None:
         """Begin at the first wait for a task.
@@ -56,7 +57,7 @@ class Sighting:
             now: The time.
             age: How long ago it was started, in seconds, if it is known; otherwise the first look tells.
         """
-        self.durations = durations
+        self.durations = self.expected = durations
         self.born = self.alive_at = now - (age or 0.0)
         self.is_age_known = age is not None
         self._noted = 0.0  # the age up to which `durations` knows that it lived
@@ -65,11 +66,14 @@ class Sighting:
     def first(cls, learned: Durations, origin: Origin, now: float) -> Sighting:
         """Begin at the first wait for a task of which this is known."""
         age = None if origin.started is None else max(time.time() - origin.started, 0.0)
-        return cls(learned.of(origin.operation, origin.items), now, age)
+        self = cls(learned.of(origin.operation, origin.items), now, age)
+        self.expected = learned.likeliest(origin.operation, origin.items)
+        return self
 
     def belongs_to(self, learned: Durations, origin: Origin) -> None:
         """Note the operation, of which nothing was known: its durations learn the whole life."""
         self.durations = learned.of(origin.operation, origin.items)
+        self.expected = learned.likeliest(origin.operation, origin.items)
         self._noted = 0.0
 
     def take_in(self, task: Task, now: float, quota: RateLimit | None) -> None:
@@ -125,13 +129,13 @@ class Sighting:
 
     def worth(self, now: float) -> float:
         """Return what a look is worth now, in seconds of delay."""
-        durations, born = self.durations, self.born
+        durations, born = self.expected, self.born
         odds = 0.0 if self.is_age_known else durations.odds_ended_before
         return durations.accrued(self.alive_at - born, now - born, odds)
 
     def worth_at(self, price: float) -> float:
         """Return the time at which a look will be worth `price`."""
-        durations, born = self.durations, self.born
+        durations, born = self.expected, self.born
         odds = 0.0 if self.is_age_known else durations.odds_ended_before
         return born + durations.age_at(self.alive_at - born, price, odds)
 
@@ -142,7 +146,8 @@ class Sighting:
             due: When the look is due.
             poll_interval: The waiter's, in seconds.
         """
-        if self.durations.count < MIN_ENDS_TO_SKIP or self.worth(due) >= PAYS * poll_interval:
+        is_sure = self.durations is self.expected and self.durations.count >= MIN_ENDS_TO_SKIP
+        if not is_sure or self.worth(due) >= PAYS * poll_interval:
             return due
         return self.worth_at(PAYS * poll_interval)
 

@@ -3,7 +3,7 @@
 Pure: times are those of a monotonic clock, in seconds, and come as arguments.
 
 A look is worth the expected delay that has accrued since the task was last seen alive
-(`OperationDurations.accrued`). The best order looks at the task whose look is worth most. To find it without
+(`Hazard.accrued`). The best order looks at the task whose look is worth most. To find it without
 asking all tasks, `WorthQueue` orders them by when a look at each will be worth the price: a running estimate
 of what a look is worth that the quota just bears. The order hardly depends on the price, so that it need not
 be exact. It follows what the looks that are taken are worth:
