@@ -8,7 +8,7 @@ import inspect
 import os
 import queue
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, cast
 
@@ -80,7 +80,10 @@ class Stream:
     Args:
         api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
         api_secret: The app's secret; without it and `token`, ``STREAM_API_SECRET`` in the environment.
-        token: A ready server-side JWT, in place of the secret.
+        token: A ready server-side JWT in place of the secret, or a function that returns one. It is asked at
+            the first request, and again when the server says that the token has expired. A coroutine function
+            runs on the event loop, any other one in a worker thread; it must not use this client. What it
+            raises comes out of the calls that need the token.
         base_url: Where the API is; without it, ``STREAM_BASE_URL`` in the environment, else Stream's own.
         request_timeout: The limit of one request, in seconds; ``STREAM_REQUEST_TIMEOUT`` in the
             environment replaces the default.
@@ -114,7 +117,7 @@ class Stream:
         api_key: str | None = None,
         api_secret: str | None = None,
         *,
-        token: str | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
         base_url: str | None = None,
         request_timeout: float = DEFAULT_REQUEST_TIMEOUT,
         connect_timeout: float = 10.0,

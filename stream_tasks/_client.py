@@ -13,6 +13,7 @@ import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Awaitable,
     Callable,
     Container,
     Coroutine,
@@ -68,6 +69,7 @@ from stream_tasks._engine.tracked import Wait
 from stream_tasks._engine.tuning import WAITS_A_TURN
 from stream_tasks._http import auth, protocol
 from stream_tasks._http.proxies import check_proxies
+from stream_tasks._http.tokens import RenewingTransport, Tokens
 from stream_tasks._http.transport import Connections, Transport, drop
 from stream_tasks._http.trust import system_context
 from stream_tasks._misuse import AsyncItems, check_options
@@ -178,7 +180,10 @@ class AsyncStream:
     Args:
         api_key: The app's key; without it, ``STREAM_API_KEY`` in the environment.
         api_secret: The app's secret; without it and `token`, ``STREAM_API_SECRET`` in the environment.
-        token: A ready server-side JWT, in place of the secret.
+        token: A ready server-side JWT in place of the secret, or a function that returns one. It is asked at
+            the first request, and again when the server says that the token has expired. A coroutine function
+            runs on the event loop, any other one in a worker thread; it must not use this client. What it
+            raises comes out of the calls that need the token.
         base_url: Where the API is; without it, ``STREAM_BASE_URL`` in the environment, else Stream's own.
         request_timeout: The limit of one request, in seconds; ``STREAM_REQUEST_TIMEOUT`` in the
             environment replaces the default.
@@ -212,7 +217,7 @@ class AsyncStream:
         api_key: str | None = None,
         api_secret: str | None = None,
         *,
-        token: str | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
         base_url: str | None = None,
         request_timeout: float = DEFAULT_REQUEST_TIMEOUT,
         connect_timeout: float = 10.0,
@@ -235,6 +240,7 @@ class AsyncStream:
         self._origin = check_base_url(DEFAULT_BASE_URL if url is None else url)
         self._api_key = credentials.api_key
         self._headers = protocol.request_headers(credentials)
+        self._tokens: Tokens | None = None
         self._connections = Connections(
             request_timeout=check_request_timeout(request_timeout),
             connect_timeout=check_seconds("connect_timeout", connect_timeout, positive=True),
@@ -243,6 +249,8 @@ class AsyncStream:
             or (system_context() if session is None else None),
             trust_env=bool(trust_env),
         )
+        if credentials.ask is not None:
+            self._tokens = Tokens(credentials.ask, self._connections.request_timeout)
         _json.prepare()  # here, rather than while the first answer waits
         self._not_found_grace = check_seconds("not_found_grace", not_found_grace)
         self._query = protocol.request_target("", self._api_key)
@@ -997,7 +1005,10 @@ class AsyncStream:
         for other in list(self._engines):
             if other.is_closed():
                 self._engines.pop(other, None)
-        transport = Transport(self._connections, self._origin, self._headers, self._session)
+        settings = (self._connections, self._origin, self._headers, self._session)
+        transport = (
+            Transport(*settings) if self._tokens is None else RenewingTransport(*settings, self._tokens)
+        )
         limits = Limits(
             self._connections.max_connections, self._connections.request_timeout, self._not_found_grace
         )

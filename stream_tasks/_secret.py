@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NotText", "Secret", "concealed", "hidden", "kind_of", "plain"]
+__all__ = ["Function", "NotText", "Secret", "concealed", "hidden", "kind_of", "plain"]
 
 
 class Secret(str):
@@ -36,12 +36,27 @@ class NotText:
         self.kind = kind
 
 
+class Function(NotText):
+    """A function that gives a secret, of which only the type may show: a partial shows its arguments."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(type(function).__name__)
+        self.call = function
+
+
 def hidden(value: Any) -> Any:
-    """Return a text as a secret, None as it is, and anything else as no more than its type."""
+    """Return a text as a secret, None as it is, and anything else as no more than its type.
+
+    What can be called can be called still, by a name.
+    """
     if value is None or isinstance(value, Secret | NotText):
         return value
     # By its value: a member of an enum would show its name.
-    return Secret(str.__str__(value)) if isinstance(value, str) else NotText(type(value).__name__)
+    if isinstance(value, str):
+        return Secret(str.__str__(value))
+    return Function(value) if callable(value) else NotText(type(value).__name__)
 
 
 def concealed(options: dict[str, Any]) -> dict[str, Any]:

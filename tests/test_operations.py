@@ -501,7 +501,7 @@ def test_any_iterable_is_a_list(
     call: Callable[..., Request[Any]], name: str, most: int | None, make: Callable[..., Any]
 ) -> None:
     """Any iterable of texts is sent as a list, in its order."""
-    values = [f"v{number}" for number in range(most or 300)]
+    values = [f"a:{number}" for number in range(most or 300)]
     body = call(make(values)).json
     assert body is not None
     assert body[name] == values

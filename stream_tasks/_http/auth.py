@@ -7,12 +7,13 @@ import hmac
 import os
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
 from stream_tasks._arguments import check_credential
-from stream_tasks._secret import Secret, hidden, plain
+from stream_tasks._secret import Function, Secret, hidden, plain
 
 __all__ = [
     "SHORTEST_SECRET",
@@ -40,11 +41,13 @@ class Credentials:
 
     Attributes:
         api_key: The app's public key.
-        token: A JWT signed with the app's secret.
+        token: A JWT signed with the app's secret; empty if it must be asked for.
+        ask: Returns the token, if that must be asked for.
     """
 
     api_key: str
     token: Secret = field(repr=False)
+    ask: Callable[[], Any] | None = field(default=None, repr=False)
 
 
 class Lookup(Protocol):
@@ -100,9 +103,7 @@ def from_environment(value: Any, variable: str, environ: Lookup) -> Any:
     return (environ.get(variable) or None) if value is None else value
 
 
-def credentials(
-    api_key: str | None, api_secret: str | None, token: str | None, environ: Lookup
-) -> Credentials:
+def credentials(api_key: str | None, api_secret: str | None, token: Any, environ: Lookup) -> Credentials:
     """Check what a caller gave; the environment fills in what is missing.
 
     Raises:
@@ -116,6 +117,9 @@ def credentials(
     # Hidden as well: it may be the secret in its place.
     given = hidden(from_environment(api_key, KEY_VARIABLE, environ))
     key = Secret(check_credential("api_key", given, KEY_VARIABLE))
+    if isinstance(token, Function):
+        _check_key(key, Secret())
+        return Credentials(plain(key), Secret(), token.call)
     if token is not None:
         signed = Secret(check_credential("token", token, None))
         _check_key(key, signed)

@@ -64,6 +64,10 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._authorization = authorization
 
+    def authorize(self, authorization: str) -> None:
+        """Give requests from now on another header ``Authorization``."""
+        self._authorization = authorization
+
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:

@@ -28,6 +28,7 @@ __all__ = [
     "FIRST_ERROR",
     "FIRST_SERVER_ERROR",
     "check_status",
+    "error_code",
     "is_plain_http_beyond_loopback",
     "parse_rate_limit",
     "parse_retry_after",
@@ -135,6 +136,12 @@ def check_status(status: int, headers: Mapping[str, str], body: bytes) -> None:
     if status == _TOO_MANY_REQUESTS:
         raise StreamRateLimitException(status_code=status, retry_after=retry_after, **fields)
     raise StreamApiException(status_code=status, _hold=retry_after, **fields)
+
+
+def error_code(body: bytes) -> int:
+    """Return the code of an error envelope, 0 if it is none."""
+    code: int = _envelope(body).get("code", 0)
+    return code
 
 
 def _foreign(status: int, text: str) -> str:

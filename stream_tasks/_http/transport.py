@@ -22,6 +22,7 @@ from yarl import URL
 from stream_tasks._http.body import MAX_BODY, read
 from stream_tasks._http.limits import Limit
 from stream_tasks._http.masking import MASK, mask_error, mask_escaped, mask_headers
+from stream_tasks._http.pool import Connector
 from stream_tasks._http.protocol import FIRST_ERROR, FIRST_SERVER_ERROR, without_zone
 from stream_tasks._http.session import BrokenError, Requests, open_session
 from stream_tasks.exceptions import (
@@ -183,13 +184,14 @@ class Transport:
             if limit >= self._limit.seconds
             else self._connections.timeout(max(limit, _SHORTEST))
         )
+        token = self._headers["Authorization"]  # another one may take its place meanwhile
         path, _, query = target.partition("?")
         url = self._base(query).with_path(self._prefix + path, encoded=True, keep_query=True)
         handled = sys.exception()
         try:
             with self._limit:
                 response = session.request(method, url, timeout=timeout, **options)
-                answer = await self._receive(await response, shows_headers=shows_headers)
+                answer = await self._receive(await response, token, shows_headers=shows_headers)
         except _ERRORS as exc:
             if (refusal := _refusal(exc)) is not None:
                 return refusal
@@ -205,7 +207,15 @@ class Transport:
             self._log(method, url, begun, status_code=answer.status)
         return answer
 
-    async def _receive(self, response: aiohttp.ClientResponse, *, shows_headers: bool) -> Answer:
+    def _use_headers(self, headers: Mapping[str, str]) -> None:
+        """Send other headers from now on."""
+        self._headers = headers
+        if not self._has_own_session:
+            self._requests = Requests(headers, self._session, self._connections.ssl_context)
+        elif self._session is not None and isinstance(self._session.connector, Connector):
+            self._session.connector.authorize(headers["Authorization"])
+
+    async def _receive(self, response: aiohttp.ClientResponse, token: str, *, shows_headers: bool) -> Answer:
         """Read an answer, and take the token out of it, since gateways print what they were sent."""
         try:
             # A middleware has read what came over a caller's session.
@@ -214,13 +224,14 @@ class Transport:
             response.close()
             del response  # a dump of this frame would show its headers
             raise
-        token = self._headers["Authorization"]
-        content = content.replace(token.encode(), MASK)
-        if b"\\" in content:
-            content = mask_escaped(content, token)
         headers: Mapping[str, str] = response.headers
-        if shows_headers or response.status >= FIRST_ERROR:
-            headers = mask_headers(headers, token)
+        current = self._headers["Authorization"]
+        for secret in (token,) if token is current else (token, current):
+            content = content.replace(secret.encode(), MASK)
+            if b"\\" in content:
+                content = mask_escaped(content, secret)
+            if shows_headers or response.status >= FIRST_ERROR:
+                headers = mask_headers(headers, secret)
         if len(content) > MAX_BODY:
             content = content[:_BEGINNING]
         # aiohttp has put the connection back into its pool, and only here still knows which it was.
