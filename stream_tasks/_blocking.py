@@ -219,7 +219,7 @@ class Stream:
         if not self._loop.is_closed:
             # Another thread may close it at the same moment.
             with contextlib.suppress(RuntimeError, StreamTransportException):
-                self._loop.run(self._client.aclose)
+                self._loop.run(self._client.aclose, is_quick=True)
         self._finalizer.detach()
         self._loop.close()
 
@@ -235,7 +235,7 @@ class Stream:
         async def look() -> Obstacle | None:
             return self._client.obstacle
 
-        return self._loop.run(look)
+        return self._loop.run(look, is_quick=True)
 
     @property
     def durations(self) -> Durations:
@@ -285,7 +285,7 @@ class Stream:
         async def hint() -> None:
             self._client.hint(about)
 
-        self._loop.run(hint)
+        self._loop.run(hint, is_quick=True)
 
     request = _blocking(AsyncStream.request)
     get_task = _blocking(AsyncStream.get_task)
@@ -421,7 +421,7 @@ class Stream:
                 task, poll_interval, timeout, result_type=result_type, operation=cast("Any", operation)
             )
 
-        return self._iterate(self._loop.run(begin), process=os.getpid())
+        return self._iterate(self._loop.run(begin, is_quick=True), process=os.getpid())
 
     def wait_for_tasks(
         self,
@@ -701,7 +701,7 @@ class Stream:
 
         from stream_tasks._downloads import BlockingChunks  # noqa: PLC0415 - few programs need it
 
-        return BlockingChunks(self._iterate(self._loop.run(begin), calls, process=os.getpid()))
+        return BlockingChunks(self._iterate(self._loop.run(begin, is_quick=True), calls, process=os.getpid()))
 
     delete_channels = _blocking(AsyncStream.delete_channels)
     export_channels = _blocking(AsyncStream.export_channels)

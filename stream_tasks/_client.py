@@ -36,7 +36,7 @@ import aiohttp
 import anyio
 import anyio.lowlevel
 
-from stream_tasks import _json, _operations
+from stream_tasks import _json, _operations, _sharing
 from stream_tasks._arguments import (
     API_PREFIX,
     BASE_URL_VARIABLE,
@@ -269,6 +269,7 @@ class AsyncStream:
                 self._origin,
                 extra={"stream_event": "plain_http"},
             )
+        _sharing.opened(self, self._origin, self._api_key)
 
     if not TYPE_CHECKING:
 
@@ -332,6 +333,7 @@ class AsyncStream:
             >>> await client.aclose()
         """
         self._is_closed = True
+        _sharing.closed(self, self._origin, self._api_key)
         here = self._engines.pop(_running_loop(), None)
         if here is not None:
             here.engine.close()

@@ -17,7 +17,7 @@ import weakref
 from concurrent.futures import thread as pools
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, TypeVarTuple, cast
 
-from stream_tasks import _green
+from stream_tasks import _green, _sharing
 from stream_tasks._clock import real_clock
 from stream_tasks.exceptions import TRANSPORT_ERROR_UNKNOWN, StreamTransportException
 
@@ -159,18 +159,27 @@ class LoopThread:
         self.is_closed = self._is_exiting = _is_ending
         _all.add(self)
 
-    def run(self, function: Callable[[], Awaitable[T]], calls: queue.SimpleQueue[Any] | None = None) -> T:
+    def run(
+        self,
+        function: Callable[[], Awaitable[T]],
+        calls: queue.SimpleQueue[Any] | None = None,
+        *,
+        is_quick: bool = False,
+    ) -> T:
         """Run a coroutine to its end.
 
         Args:
             function: Makes the coroutine, on the loop; both see the caller's context variables.
             calls: Where it puts what is to be called in the caller's thread, see `in_caller`.
+            is_quick: Whether it waits for nothing, so that an event loop of the caller's may bear it.
 
         Raises:
             RuntimeError: The client is closed, or this is the loop's own thread.
             SystemExit: The interpreter is ending, or the event loop whose pool this thread belongs to:
                 the thread ends with it, and prints nothing.
         """
+        if not is_quick:
+            _sharing.warn_of_running_loop()
         call = _Call(function, _green.new_queue() if calls is None else calls)
         try:
             self._offer(call)
