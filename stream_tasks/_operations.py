@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
 
 from stream_tasks._arguments import check_pairs
 from stream_tasks._requests import OPERATIONS, operation
@@ -153,7 +154,7 @@ def update_channels_batch(
     operation: ChannelBatchOperation,
     filter: Mapping[str, Any],  # noqa: A002 - the API's own word
     *,
-    members: Iterable[str | Mapping[str, Any]] | None = None,
+    members: Iterable[str | UUID | Mapping[str, Any]] | None = None,
     data: Mapping[str, Any] | None = None,
     custom_set: Mapping[str, Any] | None = None,
     custom_unset: Iterable[str] | None = None,
@@ -201,15 +202,15 @@ def update_channels_batch(
     destroys=True,
 )
 def delete_users(
-    user_ids: Iterable[str],
+    user_ids: Iterable[str | UUID],
     *,
     user: DeletionMode | None = None,
     messages: DeletionMode | None = None,
     conversations: ChannelDeletionMode | None = None,
     calls: ChannelDeletionMode | None = None,
     files: bool | None = None,
-    new_channel_owner_id: str | None = None,
-    new_call_owner_id: str | None = None,
+    new_channel_owner_id: str | UUID | None = None,
+    new_call_owner_id: str | UUID | None = None,
 ) -> None:
     """Delete users and what is theirs.
 
@@ -254,9 +255,9 @@ def delete_users(
     most={"user_ids": 100},
 )
 def deactivate_users(
-    user_ids: Iterable[str],
+    user_ids: Iterable[str | UUID],
     *,
-    created_by_id: str | None = None,
+    created_by_id: str | UUID | None = None,
     mark_channels_deleted: bool | None = None,
     mark_messages_deleted: bool | None = None,
 ) -> None:
@@ -292,9 +293,9 @@ def deactivate_users(
     most={"user_ids": 100},
 )
 def reactivate_users(
-    user_ids: Iterable[str],
+    user_ids: Iterable[str | UUID],
     *,
-    created_by_id: str | None = None,
+    created_by_id: str | UUID | None = None,
     restore_channels: bool | None = None,
     restore_messages: bool | None = None,
 ) -> None:
@@ -329,7 +330,7 @@ def reactivate_users(
     items="user_ids",
     most={"user_ids": 25},
 )
-def export_users(user_ids: Iterable[str]) -> None:
+def export_users(user_ids: Iterable[str | UUID]) -> None:
     """Export all that is known of users to a file.
 
     See https://getstream.io/chat/docs/python/exporting_users/.
@@ -352,12 +353,17 @@ def export_users(user_ids: Iterable[str]) -> None:
     """
 
 
-@operation("POST", "/blocklists/{block_list_id}/import", lambda: models.TaskResult, items="items")
-def import_block_list(block_list_id: str, items: Iterable[str], *, chunk_size: int | None = None) -> None:
+@operation("POST", "/blocklists/{id}/import", lambda: models.TaskResult, items="items")
+def import_block_list(
+    id: str | UUID,  # noqa: A002 - the API's own word
+    items: Iterable[str],
+    *,
+    chunk_size: int | None = None,
+) -> None:
     """Add words to a block list.
 
     Args:
-        block_list_id: The block list.
+        id: The block list.
         items: The words, one or more.
         chunk_size: How many the server takes at a time.
 
@@ -377,18 +383,23 @@ def import_block_list(block_list_id: str, items: Iterable[str], *, chunk_size: i
 
 @operation(
     "POST",
-    "/video/call/{call_type}/{call_id}/delete",
+    "/video/call/{type}/{id}/delete",
     lambda: models.DeleteCallResult,
-    items="{call_type}:{call_id}",
+    items="{type}:{id}",
     may_finish_at_once=True,
     destroys=True,
 )
-def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> None:
+def delete_call(
+    type: str,  # noqa: A002 - the API's own word
+    id: str | UUID,  # noqa: A002 - likewise
+    *,
+    hard: bool | None = None,
+) -> None:
     """Delete a call.
 
     Args:
-        call_type: The call's type, such as ``default``.
-        call_id: The call's id.
+        type: The call's type, such as ``default``.
+        id: The call's id.
         hard: Erase it and what was recorded beyond recovery. A soft delete is done at once.
 
     Returns:
@@ -415,7 +426,7 @@ def delete_call(call_type: str, call_id: str, *, hard: bool | None = None) -> No
 )
 def delete_feed(
     feed_group_id: str,
-    feed_id: str,
+    feed_id: str | UUID,
     *,
     hard_delete: bool | None = None,
     purge_user_activities: bool | None = None,
@@ -481,7 +492,7 @@ def delete_feeds_batch(
 @operation(
     "POST", "/feeds/users/{user_id}/delete", lambda: models.TaskResult, items="{user_id}", destroys=True
 )
-def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> None:
+def delete_feed_user_data(user_id: str | UUID, *, hard_delete: bool | None = None) -> None:
     """Delete all that a user has in feeds.
 
     Args:
@@ -503,7 +514,7 @@ def delete_feed_user_data(user_id: str, *, hard_delete: bool | None = None) -> N
 
 
 @operation("POST", "/feeds/users/{user_id}/export", lambda: models.TaskResult, items="{user_id}")
-def export_feed_user_data(user_id: str) -> None:
+def export_feed_user_data(user_id: str | UUID) -> None:
     """Export all that a user has in feeds.
 
     Args:
@@ -560,8 +571,8 @@ def bulk_image_moderation(csv_file: str) -> None:
 )
 def check_moderation(
     entity_type: str,
-    entity_id: str,
-    entity_creator_id: str,
+    entity_id: str | UUID,
+    entity_creator_id: str | UUID,
     *,
     moderation_payload: Mapping[str, Any] | None = None,
     config_key: str | None = None,
@@ -570,7 +581,7 @@ def check_moderation(
     content_published_at: datetime | str | None = None,
     options: Mapping[str, Any] | None = None,
     test_mode: bool | None = None,
-    user_id: str | None = None,
+    user_id: str | UUID | None = None,
     user: Mapping[str, Any] | None = None,
 ) -> None:
     """Have content moderated; what takes long, such as videos, is done by a task.
@@ -647,7 +658,7 @@ def create_import(path: str, mode: ImportMode, *, merge_custom: bool | None = No
     find_endpoint=lambda: endpoints.IMPORT_V2,
 )
 def create_import_v2_task(
-    product: ImportProduct, settings: Mapping[str, Any], *, user_id: str | None = None
+    product: ImportProduct, settings: Mapping[str, Any], *, user_id: str | UUID | None = None
 ) -> None:
     """Import a file by the second version of imports.
 
@@ -677,18 +688,18 @@ def create_import_v2_task(
 
 @operation(
     "POST",
-    "/moderation/policy_tests/sets/{set_id}/runs",
+    "/moderation/policy_tests/sets/{id}/runs",
     lambda: models.TaskResult,
-    items="{set_id}",
+    items="{id}",
     quota="start_policy_test_run",
     task_id_at="run.id",
     find_endpoint=lambda: endpoints.POLICY_TEST_RUN,
 )
-def start_policy_test_run(set_id: str) -> None:
+def start_policy_test_run(id: str | UUID) -> None:  # noqa: A002 - the API's own word
     """Run a set of policy tests of moderation.
 
     Args:
-        set_id: The set.
+        id: The set.
 
     Returns:
         What was started; waiting for it polls the run, and returns what the server tells of it.

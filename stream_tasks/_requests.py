@@ -192,11 +192,12 @@ class Operation(NamedTuple, Generic[T_co]):
     def _field(self, parameter: inspect.Parameter, hint: Any) -> Field:
         name = parameter.name
         kind = get_args(hint)[0] if get_origin(hint) in (Union, UnionType) else hint
+        is_id = kind is str and (name == "id" or name.endswith("_id"))
         place: Literal["path", "query", "body"] = "body" if self.method in ("POST", "PUT") else "query"
         return Field(
             name,
             "path" if f"{{{name}}}" in self.path else place,
-            "id" if kind is str and name.endswith("_id") else _TYPES[get_origin(kind) or kind],
+            "id" if is_id else _TYPES[get_origin(kind) or kind],
             parameter.default is inspect.Parameter.empty,
             get_args(kind) if get_origin(kind) is Literal else (),
             self.most.get(name),

@@ -741,7 +741,7 @@ LONG = "x" * 65
             id="a yes for a number",
         ),
         pytest.param(
-            f"/video/call/default/{LONG}/delete", {}, "call_id must not hold an id of", id="a long call id"
+            f"/video/call/default/{LONG}/delete", {}, "id must not hold an id of", id="a long call id"
         ),
         pytest.param(
             "/imports", {"path": "a.json", "mode": "replace"}, "mode must be one of [insert", id="a mode"

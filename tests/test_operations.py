@@ -784,11 +784,11 @@ def test_a_text_subclass_counts_by_its_value() -> None:
 def test_a_uuid_is_an_id_wherever_an_id_is_taken() -> None:
     """A UUID is sent as its text."""
     some = uuid.UUID(int=7)
-    assert ops.delete_users([some], new_call_owner_id=some) == ops.delete_users(  # type: ignore[list-item, arg-type]
+    assert ops.delete_users([some], new_call_owner_id=some) == ops.delete_users(
         [str(some)], new_call_owner_id=str(some)
     )
-    assert ops.export_feed_user_data(some) == ops.export_feed_user_data(str(some))  # type: ignore[arg-type]
-    assert ops.update_channels_batch("addMembers", {"a": 1}, members=[some]).json == {  # type: ignore[list-item]
+    assert ops.export_feed_user_data(some) == ops.export_feed_user_data(str(some))
+    assert ops.update_channels_batch("addMembers", {"a": 1}, members=[some]).json == {
         "operation": "addMembers", "filter": {"a": 1}, "members": [{"user_id": str(some)}]
     }  # fmt: skip
 
@@ -862,9 +862,9 @@ def test_a_chunk_size_is_a_count(value: Any, kind: type[Exception], message: str
 # Ids in the path
 
 IN_PATH: list[Any] = [
-    (lambda v: ops.import_block_list(v, ["drat"]), "block_list_id", "/blocklists/{}/import"),
-    (lambda v: ops.delete_call(v, "a"), "call_type", "/video/call/{}/a/delete"),
-    (lambda v: ops.delete_call("default", v), "call_id", "/video/call/default/{}/delete"),
+    (lambda v: ops.import_block_list(v, ["drat"]), "id", "/blocklists/{}/import"),
+    (lambda v: ops.delete_call(v, "a"), "type", "/video/call/{}/a/delete"),
+    (lambda v: ops.delete_call("default", v), "id", "/video/call/default/{}/delete"),
     (lambda v: ops.delete_feed(v, "amy"), "feed_group_id", "/feeds/feed_groups/{}/feeds/amy"),
     (lambda v: ops.delete_feed("user", v), "feed_id", "/feeds/feed_groups/user/feeds/{}"),
     (ops.delete_feed_user_data, "user_id", "/feeds/users/{}/delete"),

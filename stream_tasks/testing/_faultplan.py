@@ -13,6 +13,8 @@ from stream_tasks.testing._shares import Share
 from stream_tasks.testing._texts import times_word
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from stream_tasks.models import StartedTask
     from stream_tasks.testing._clock import ServerTime
     from stream_tasks.testing._log import Request
@@ -98,7 +100,7 @@ class FaultPlan:
         share: float = 1.0,
         seconds: float = math.inf,
         path: str | None = None,
-        task_id: str | StartedTask[Any] | None = None,
+        task_id: str | UUID | StartedTask[Any] | None = None,
     ) -> None:
         """Let the next requests that match meet a fault; faults strike in the order given.
 

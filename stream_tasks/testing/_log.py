@@ -17,6 +17,8 @@ from stream_tasks.testing._tasks import Tasks
 from stream_tasks.testing._texts import counted, listed, times_word
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aiohttp import web
 
     from stream_tasks.models import StartedTask
@@ -91,7 +93,7 @@ class RequestLog:
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    def polls(self, task_id: str | StartedTask[Any]) -> list[Request]:
+    def polls(self, task_id: str | UUID | StartedTask[Any]) -> list[Request]:
         """Return the requests that looked at a task, in order of arrival.
 
         Args:
@@ -146,7 +148,7 @@ class Demands:
     _own_up: Callable[[], None]
 
     def assert_polled(
-        self, task_id: str | StartedTask[Any], times: int | None = None, *, at_most: int | None = None
+        self, task_id: str | UUID | StartedTask[Any], times: int | None = None, *, at_most: int | None = None
     ) -> None:
         """Demand that a task was looked at.
 
@@ -182,7 +184,7 @@ class Demands:
         )
 
     def assert_never_faster_than(
-        self, seconds: float, *, task_id: str | StartedTask[Any] | None = None
+        self, seconds: float, *, task_id: str | UUID | StartedTask[Any] | None = None
     ) -> None:
         """Demand that no task was looked at twice within less than so many seconds.
 

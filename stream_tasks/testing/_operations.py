@@ -175,7 +175,7 @@ def _call_deleted(start: Start) -> dict[str, Any]:
 
 
 def _call(start: Start) -> dict[str, Any]:
-    kind, call_id = start.names["call_type"], start.names["call_id"]
+    kind, call_id = start.names["type"], start.names["id"]
     return {"call": {"type": kind, "id": call_id, "cid": f"{kind}:{call_id}"}}
 
 
@@ -267,10 +267,10 @@ _OTHERS: Final = (
     Operation(
         "start_policy_test_run",
         "POST",
-        "/moderation/policy_tests/sets/{set_id}/runs",
+        "/moderation/policy_tests/sets/{id}/runs",
         "start_policy_test_run",
         kind=_kinds.POLICY_TEST_RUN,
-        details=lambda start: {"set_id": start.names["set_id"]},
+        details=lambda start: {"set_id": start.names["id"]},
     ),
     Operation(
         "start_campaign", "POST", "/chat/campaigns/{campaign_id}/start", "StartCampaign", kind=_kinds.CAMPAIGN

@@ -42,12 +42,13 @@ def problems(
         given: What the request holds for them, wherever it does.
     """
     wrong = {}
+    is_of_call = {"type", "id"} <= {field.name for field in fields}
     for field in fields:
         value = given.get(field.name)
         if value is None and field.is_required:
             wrong[field.name] = f"{field.name} is a required field"
         elif value is not None:
-            for message in _faults(field, value):
+            for message in _faults(field, value, is_of_call=is_of_call):
                 wrong[field.name] = message
     if wrong:
         return wrong
@@ -59,7 +60,7 @@ def problems(
     return dict(_conflicts(given))
 
 
-def _faults(field: Field, value: Any) -> Iterator[str]:
+def _faults(field: Field, value: Any, *, is_of_call: bool) -> Iterator[str]:
     kinds, name = _JSON_TYPES[field.type]
     if not isinstance(value, kinds) or (field.type == "count" and isinstance(value, bool)):
         yield f"{field.name} must be {name}"
@@ -71,12 +72,12 @@ def _faults(field: Field, value: Any) -> Iterator[str]:
         except (TypeError, ValueError) as error:
             yield str(error)
         else:
-            yield from _server_faults(field, value)
+            yield from _server_faults(field, value, is_of_call=is_of_call)
 
 
-def _server_faults(field: Field, value: Any) -> Iterator[str]:
+def _server_faults(field: Field, value: Any, *, is_of_call: bool) -> Iterator[str]:
     """Yield what a client passes on, and the server refuses."""
-    if field.name in ("cids", "channels", "call_type", "call_id"):
+    if field.name in ("cids", "channels") or (is_of_call and field.name in ("type", "id")):
         ids = value if isinstance(value, list) else [value]
         if any(len(part) > _LONGEST_ID for each in ids for part in _parts(each)):
             yield f"{field.name} must not hold an id of more than {_LONGEST_ID} characters"

@@ -13,6 +13,7 @@ from stream_tasks.testing._texts import few
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import EllipsisType
+    from uuid import UUID
 
     from stream_tasks.models import StartedTask
     from stream_tasks.testing._clock import ServerTime
@@ -61,7 +62,7 @@ class Tasks:
 
     def finish(
         self,
-        task_id: str | StartedTask[Any],
+        task_id: str | UUID | StartedTask[Any],
         *,
         result: Result | EllipsisType = ...,
         error: Mapping[str, Any] | TaskFailure | None = None,
@@ -84,7 +85,7 @@ class Tasks:
         result = task.script.result if result is ... else result
         task.rewrite(TaskScript(statuses=(), result=result, error=error, ends=task.script.ends))
 
-    def forget(self, task_id: str | StartedTask[Any]) -> None:
+    def forget(self, task_id: str | UUID | StartedTask[Any]) -> None:
         """Take a task off the server, which then answers with a 404.
 
         Args:
@@ -124,7 +125,7 @@ class Tasks:
     def _all(self) -> list[FakeTask]:
         return list(dict.fromkeys(list(self._tasks.values())))
 
-    def known(self, task_id: str | StartedTask[Any]) -> FakeTask:
+    def known(self, task_id: str | UUID | StartedTask[Any]) -> FakeTask:
         """Return a task that a test names.
 
         Raises:
@@ -135,7 +136,7 @@ class Tasks:
             raise self._unknown(task_id)
         return self._tasks[task_id]
 
-    def known_id(self, task_id: str | StartedTask[Any]) -> str:
+    def known_id(self, task_id: str | UUID | StartedTask[Any]) -> str:
         """Return the id of a task that is or was on the server, or that somebody asked for.
 
         Raises:

@@ -9,6 +9,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from uuid import UUID
 
 from attrs import define
 
@@ -52,7 +53,7 @@ class Webhooks:
 
     def webhook(
         self,
-        task_id: str | StartedTask[Any],
+        task_id: str | UUID | StartedTask[Any],
         *,
         attempt: int = 1,
         compressed: bool = False,
@@ -94,7 +95,7 @@ class Webhooks:
 
     def sqs_message(
         self,
-        task_id: str | StartedTask[Any],
+        task_id: str | UUID | StartedTask[Any],
         *,
         compressed: bool = True,
         custom: Mapping[str, Any] | None = None,
@@ -121,7 +122,7 @@ class Webhooks:
 
     def sns_message(
         self,
-        task_id: str | StartedTask[Any],
+        task_id: str | UUID | StartedTask[Any],
         *,
         compressed: bool = True,
         custom: Mapping[str, Any] | None = None,
