@@ -990,6 +990,12 @@ class AsyncStream:
     start_policy_test_run = _operation(_operations.start_policy_test_run)
     check_moderation = _operation(_operations.check_moderation)
 
+    @property
+    def _is_left_open(self) -> bool:
+        """Whether it may still be used: if all its event loops have been closed, it was only forgotten."""
+        loops = list(self._engines)
+        return not loops or not all(loop.is_closed() for loop in loops)
+
     def _here(self) -> _Here:
         loop = _running_loop()
         here = self._engines.get(loop)

@@ -7,13 +7,13 @@ import logging
 import os
 import sys
 import weakref
-from typing import Any, Final
+from typing import Final, Protocol
 
 __all__ = ["closed", "opened", "warn_of_running_loop"]
 
 logger = logging.getLogger("stream_tasks")
 
-_open: Final[dict[tuple[str, str], weakref.WeakSet[Any]]] = {}
+_open: Final[dict[tuple[str, str], weakref.WeakSet[Sharer]]] = {}
 """The open clients of each app."""
 
 _told: Final[set[object]] = set()
@@ -22,11 +22,20 @@ _told: Final[set[object]] = set()
 _BLOCKED: Final = "a running loop"
 
 
-def opened(client: object, origin: str, api_key: str) -> None:
+class Sharer(Protocol):
+    """A client, as far as this module knows it."""
+
+    @property
+    def _is_left_open(self) -> bool:
+        """Whether it may still be used."""
+        ...
+
+
+def opened(client: Sharer, origin: str, api_key: str) -> None:
     """Tell, once for each app, that there is another client already."""
     app = origin, api_key
     clients = _open.setdefault(app, weakref.WeakSet())
-    if len(clients) and app not in _told:
+    if app not in _told and any(other._is_left_open for other in list(clients)):  # noqa: SLF001 - not public
         _told.add(app)
         logger.warning(
             "another client of the app %s is open in this process: share one client, since they compete for"
@@ -37,7 +46,7 @@ def opened(client: object, origin: str, api_key: str) -> None:
     clients.add(client)
 
 
-def closed(client: object, origin: str, api_key: str) -> None:
+def closed(client: Sharer, origin: str, api_key: str) -> None:
     """Forget a client."""
     clients = _open.get((origin, api_key))
     if clients is not None:

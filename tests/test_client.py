@@ -866,8 +866,8 @@ def test_the_methods_of_operations_look_like_methods() -> None:
     method = AsyncStream.export_users
     assert (method.__name__, method.__doc__ is not None) == ("export_users", True)
     assert str(inspect.signature(method)) in (
-        "(self, user_ids: 'Iterable[str]') -> 'StartedTask[ExportUsersResult]'",
-        "(self, user_ids: Iterable[str]) -> StartedTask[ExportUsersResult]",
+        "(self, user_ids: 'Iterable[str | UUID]') -> 'StartedTask[ExportUsersResult]'",
+        "(self, user_ids: Iterable[str | UUID]) -> StartedTask[ExportUsersResult]",
     )
 
 

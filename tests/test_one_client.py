@@ -60,6 +60,28 @@ async def test_one_client_after_another_is_fine(caplog: pytest.LogCaptureFixture
     assert told(caplog) == []
 
 
+def test_a_client_that_was_forgotten_is_no_second_one(
+    threaded_server: FakeStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its event loop has been closed; one whose loop runs is one."""
+    server = threaded_server
+    clients = []
+
+    async def use() -> None:
+        clients.append(AsyncStream(server.api_key, server.api_secret, base_url=server.url))
+        await clients[-1].request("GET", "/rate_limits")
+
+    async def use_two() -> None:
+        await use()
+        await use()
+
+    asyncio.run(use())
+    asyncio.run(use())
+    assert told(caplog) == []
+    asyncio.run(use_two())
+    assert told(caplog) == ["client_not_shared"]
+
+
 async def test_a_blocked_loop_is_told_once(
     threaded_server: FakeStream, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -57,7 +57,7 @@ class Notebook(Nothing):
     def __enter__(self) -> None:
         from IPython.display import display  # noqa: PLC0415 - it is there if this is a notebook
 
-        self._handle = display(self._draw(self._board.progress), display_id=True)  # type: ignore[no-untyped-call]
+        self._handle = display(self._draw(self._board.progress), display_id=True)
 
     def __exit__(self, *_: object) -> None:
         self._show(self._board.end_line)
