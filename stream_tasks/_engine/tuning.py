@@ -31,7 +31,27 @@ SECOND_UTILISATION: Final = 0.9
 were sent."""
 
 FRONT_LOADING: Final = 1.5
-"""How much faster than evenly the rest of a window is spent: fewer polls may be due later."""
+"""How much faster than evenly a client that is alone spends the rest of a window: fewer polls may be due
+later."""
+
+SHARED_LOADING: Final = 0.75
+"""The same for clients that share a quota: their shares add up to more than 1."""
+
+ALONE_AFTER: Final = 5.0
+"""Seconds. A client is alone if nobody else has called for so long."""
+
+INITIAL_SHARE: Final = 0.05
+"""The share of a quota that others have begun to spend, before it is known how fast they do."""
+
+INITIAL_RATE: Final = 2.0
+"""Polls a second that it takes at least then: of a small quota, too, it should soon see what others spend."""
+
+SHARE_SAMPLE: Final = 1.0
+"""Seconds. What others spend is measured over at least this, and over at least one own call."""
+
+SHARE_EQUALISER: Final = 0.1
+"""A client's share is its measured part to the power of 1 minus this, so that shares become equal. With half
+of it that takes minutes; with twice, 32 clients are refused twice as often."""
 
 SHARE_CUT: Final = 0.7
 """Factor on the rate after a refusal by the second's rule: other clients spend the same second."""
@@ -71,8 +91,7 @@ USUAL_LOSS: Final = 0.1
 """The share of failures that is usual, before any is measured. It does not slow the client down."""
 
 LOSS_MARGIN: Final = 0.1
-"""The rate falls if the share of failures is above the usual one by more than this,
-which is rare by chance."""
+"""The rate falls if the share of failures exceeds the usual one by more than this, rare by chance."""
 
 LOSS_FALL: Final = 0.5
 """If a lower rate leaves more than this part of the failures, they do not depend on the rate."""
@@ -84,6 +103,10 @@ LOSS_SMOOTHING: Final = 0.2
 
 INITIAL_IN_FLIGHT: Final = 4
 """Polls in flight before the first answer, and during an outage."""
+
+INITIAL_GAP: Final = 0.25
+"""Seconds between polls before the first answer, which mostly comes sooner: clients that start together
+should not use up the quota's first second."""
 
 SILENT_AFTER: Final = 2.0
 """Seconds. A poll without an answer for this long leaves its place to another one."""

@@ -6,7 +6,8 @@ next poll goes out when all of them allow it:
 - `slow_start`: few polls are in flight until the first answer, and after a refusal or an outage.
 - `hold`: after a refusal no poll goes out until the time that the server named.
 - `outage`: while the server does not answer, a few probes go out.
-- `quota_window`: if answers tell a quota, polls are spread over the window.
+- `spread`: if answers tell a quota, polls are spread over its `window`. Other clients of the same quota are
+  not seen, but what remains of it falls with their calls: so each client finds its `fair_share`.
 - `learned_rate`: if the server refuses polls without telling a quota, or fails many of them (`losses`), it is
   asked about as often as it answered well, and then a little more often until that is too much again.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from stream_tasks._engine.pacing.hold import Hold
 from stream_tasks._engine.pacing.learned_rate import LearnedRate
 from stream_tasks._engine.pacing.outage import Outage
-from stream_tasks._engine.pacing.quota_window import QuotaWindow
 from stream_tasks._engine.pacing.slow_start import SlowStart
+from stream_tasks._engine.pacing.spread import Spread
 from stream_tasks._engine.tuning import INITIAL_IN_FLIGHT, TIMER_SLACK
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class Pacer:
         self._start = SlowStart(max_in_flight, in_flight)
         self._hold = Hold()
         self._outage = Outage(in_flight)
-        self._window = QuotaWindow(in_flight)
+        self._spread = Spread(in_flight)
+        self._window = self._spread.window
         self._rate = LearnedRate()
 
     # Questions: they change nothing.
@@ -125,7 +126,7 @@ class Pacer:
         if at == math.inf:
             return at
         at = self._rate.next_at(max(at, self._hold.until, self._outage.probe_at))
-        return self._window.next_at(at, now) if self._window.limit else at
+        return self._spread.next_at(at, now) if self._window.limit else at
 
     def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
         """Return what holds polls back.
@@ -162,7 +163,7 @@ class Pacer:
         """Note that a poll goes out at `poll.sent_at`."""
         now = poll.sent_at
         if self._window.limit:
-            self._window.sent(now)
+            self._spread.sent(now)
         self._rate.sent(now)
         self._outage.sent(now)
 
@@ -174,14 +175,15 @@ class Pacer:
             now: The time.
             quota: The quota that the answer told.
         """
-        self._learn(now, quota)
+        if quota is not None:
+            self._spread.learn(now, quota, is_refused=False)
         is_news = self._hold.is_news(poll.sent_at)
         self._rate.answered(poll.sent_at, now, is_news=is_news)
         self._outage.heard(now, is_well=True)
         if is_news:
             self._hold.answered()
             self._start.answered()
-            self._window.answered()
+            self._spread.share.answered(self._window.limit)
 
     def refused(
         self,
@@ -201,20 +203,25 @@ class Pacer:
             retry_after: The server's Retry-After, in seconds.
             is_too_often: Whether the client asked too often; otherwise the server is overloaded.
         """
-        self._learn(now, quota)
+        if quota is not None:
+            self._spread.learn(now, quota, is_refused=True)
         self._outage.heard(now, is_well=False)
         if self._hold.is_news(poll.sent_at):
             self._hold.count(now)
             if is_too_often and not self._window.limit and self._hold.refusals == 1:
                 self._rate.refused(now)
-            if is_too_often and quota is not None and quota.remaining > 0:
-                self._window.refused_in_second(poll.sent_at)
+            is_in_second = quota is not None and quota.remaining > 0
+            if is_too_often and is_in_second and poll.sent_at >= self._window.known_since:
+                # Polls that went out before the quota was known were not spread.
+                self._spread.share.refused_in_second()
         is_spent = quota is not None and quota.remaining <= 0
         self._hold.refused(now, retry_after, self._window.reset_in(now) if is_spent else None)
         if is_too_often:
             self._rate.held(self._hold.until)
         else:
             self._rate.deferred(poll.sent_at)
+        if self._window.limit:
+            self._spread.stopped(self._hold.until)
         self._start.begin_again(1)
 
     def failed(self, poll: Sent, now: float) -> None:
@@ -226,7 +233,3 @@ class Pacer:
 
     def dropped(self, poll: Sent, now: float) -> None:
         """Note that a poll was given up or withdrawn, which says nothing about the server."""
-
-    def _learn(self, now: float, quota: RateLimit | None) -> None:
-        if quota is not None:
-            self._window.learn(now, quota)

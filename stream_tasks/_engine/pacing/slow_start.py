@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from stream_tasks._engine.tuning import INITIAL_IN_FLIGHT, SILENT_AFTER
+from stream_tasks._engine.tuning import INITIAL_GAP, INITIAL_IN_FLIGHT, SILENT_AFTER
 
 if TYPE_CHECKING:
     from stream_tasks._engine.pacing.pacer import InFlight
@@ -16,9 +16,9 @@ __all__ = ["SlowStart"]
 class SlowStart:
     """Limits the polls in flight.
 
-    It begins with a few. The first answer shows that the server is there, and lifts the limit to the
-    maximum. After a refusal one poll is allowed, after an outage a few, and each good answer allows one more:
-    the polls in flight double with each round trip.
+    It begins with a few, one after the other. The first answer shows that the server is there, and lifts the
+    limit to the maximum. After a refusal one poll is allowed, after an outage a few, and each good answer
+    allows one more: the polls in flight double with each round trip.
 
     A poll that has had no answer for long does not count, so that polls that hang do not hold up all others.
     """
@@ -33,15 +33,16 @@ class SlowStart:
 
     def next_at(self, now: float) -> float:
         """Return when another poll may be in flight; infinity if not before one has ended."""
-        in_flight = self._in_flight
-        excess = len(in_flight) - self._allowed
-        if excess < 0:
-            return now
-        if len(in_flight) >= self._most:
+        in_flight, count = self._in_flight, len(self._in_flight)
+        if count < self._allowed:
+            if self._has_heard or not count:
+                return now
+            return max(now, in_flight.sent_at(count - 1) + INITIAL_GAP)
+        if count >= self._most:
             return math.inf
         # For each silent poll one more than allowed may be in flight. If there are n more already, the
         # n / 2 oldest ones and their n / 2 replacements are silent.
-        silent_at = in_flight.sent_at(excess // 2) + SILENT_AFTER
+        silent_at = in_flight.sent_at((count - self._allowed) // 2) + SILENT_AFTER
         return silent_at if silent_at > now else now
 
     def is_silent(self, now: float) -> bool:
