@@ -37,7 +37,7 @@ class SlowStart:
         if count < self._allowed:
             if self._has_heard or not count:
                 return now
-            return max(now, in_flight.sent_at(count - 1) + INITIAL_GAP)
+            return max(now, in_flight.sent_at(0) + count * INITIAL_GAP)
         if count >= self._most:
             return math.inf
         # For each silent poll one more than allowed may be in flight. If there are n more already, the
