@@ -37,7 +37,8 @@ def opened(client: Sharer, origin: str, api_key: str) -> None:
     clients = _open.setdefault(app, weakref.WeakSet())
     if app not in _told and any(other._is_left_open for other in list(clients)):  # noqa: SLF001 - not public
         _told.add(app)
-        logger.warning(
+        # At INFO, as scripts that make another client are not wrong: without handlers, it is not printed.
+        logger.info(
             "another client of the app %s is open in this process: share one client, since they compete for"
             " one quota",
             api_key,

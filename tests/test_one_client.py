@@ -13,7 +13,8 @@ from stream_tasks.testing import FakeStream
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stream_tasks")
     monkeypatch.setattr(_sharing, "_told", set())
     monkeypatch.setattr(_sharing, "_open", {})
 
@@ -33,7 +34,7 @@ def test_a_second_client_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     clients = [make(), make(Stream), make()]
     assert told(caplog) == ["client_not_shared"]
     assert "share one client, since they compete for one quota" in caplog.text
-    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.records[0].levelno == logging.INFO
     assert len(clients) == 3
 
 
