@@ -49,7 +49,9 @@ def draw(results: list[dict[str, Any]]) -> str:
         x = width - 300 + 140 * place
         parts += [rectangle(x, 20, 14, 10, radius=2, fill=COLOURS[name])]
         parts += [label(text, x + 20, 30, size=13, fill="#334155")]
-    for place, (work, title) in enumerate(TITLES.items()):
+    works = {run["work"] for run in results}
+    titles = {work: title for work, title in TITLES.items() if work in works}
+    for place, (work, title) in enumerate(titles.items()):
         x, y = LEFT + place % COLUMNS * (WIDTH + GAP_X), TOP + place // COLUMNS * (HEIGHT + GAP_Y)
         found = sorted((run for run in results if run["work"] == work), key=lambda run: float(run["rate"]))
         parts += plot(title, found, x, y)

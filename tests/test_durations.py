@@ -335,6 +335,7 @@ def test_each_operation_has_durations_of_its_own() -> None:
     assert (list(learned), len(learned)) == (["a", None], 2)
     assert {name: durations.count for name, durations in learned.items()} == {"a": 1, None: 1}
     assert "b" not in learned
+    assert learned == learned != Durations()  # noqa: PLR0124 - what is known changes: it is itself
     with pytest.raises(KeyError):
         learned["b"]
 
