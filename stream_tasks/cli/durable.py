@@ -58,4 +58,6 @@ def enqueue(database: str, job: Job, key: str | None, *, as_json: bool, **pace: 
                 made = waits.start(job.operation, items, handler=HANDLER, key=own, **pace, **options)
                 fields = {"key": made, "operation": job.operation, "items": list(ids)}
                 click.echo(to_json(fields) if as_json else printable(made))
-    say(f"A worker will start {job.counted(len(job.ids))}: stream-tasks worker --database {database}")
+    # Not the URL, which may hold a password.
+    where = f": stream-tasks worker --database {database}" if "://" not in database else "."
+    say(f"A worker will do this for {job.counted(len(job.ids))}{where}")

@@ -37,11 +37,12 @@ THREADS: Final = 16
 
 CONNECTIONS: Final = 8
 
+LOCAL: Final = "local"
+"""DBOS's own default for the id of a worker."""
+
 # DBOS would write to stderr itself, past the app's logging, unless its logger has a handler.
-_dbos_logger = logging.getLogger("dbos")
-_dbos_logger.addHandler(logging.NullHandler())
-if _dbos_logger.level == logging.NOTSET:
-    _dbos_logger.setLevel(logging.WARNING)
+logging.getLogger("dbos").addHandler(logging.NullHandler())
+logging.getLogger("dbos").setLevel(logging.WARNING)
 
 
 class DuplicateWorkerError(RuntimeError):
@@ -200,19 +201,21 @@ class WorkerLock:
 
 
 def check_worker_id(database: Database, worker_id: str | None) -> str:
-    """Return a worker's id.
+    """Return a worker's id; on SQLite, which has one worker, it is always the same.
 
     Raises:
         TypeError: It is not a text.
         ValueError: It is empty, or missing on Postgres.
     """
+    if worker_id is not None:
+        check_id("worker_id", worker_id)
+    if database.path is not None:
+        return LOCAL
     if worker_id is None:
-        if database.path is None:
-            raise ValueError(
-                "worker_id is missing: on Postgres each worker needs an id of its own, the same after a"
-                " restart, under which it finds its waits again; a StatefulSet's pod name, say"
-            )
-        return "local"
-    if check_id("worker_id", worker_id) == "local" and database.path is None:
-        raise ValueError("worker_id must not be 'local', which is the id of a worker that was given none")
+        raise ValueError(
+            "worker_id is missing: on Postgres each worker needs an id of its own, the same after a"
+            " restart, under which it finds its waits again; a StatefulSet's pod name, say"
+        )
+    if worker_id == LOCAL:
+        raise ValueError(f"worker_id must not be {LOCAL!r}, which is the id of a worker that was given none")
     return worker_id

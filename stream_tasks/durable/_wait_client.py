@@ -218,7 +218,8 @@ class BlockingWaitClient:
         if found.status in _LIVE:
             return None
         error = found.error or RuntimeError(found.status)
-        return end_of(key, ask, None, failed_record(type(error).__name__, str(error), may_have_started=True))
+        fate = ask["call"] is not None
+        return end_of(key, ask, None, failed_record(type(error).__name__, str(error), may_have_started=fate))
 
     def cancel(self, key: str) -> None:
         """Give up a wait: its handler is not called. Stream's task goes on.

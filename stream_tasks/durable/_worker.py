@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -155,8 +154,9 @@ class DurableWaits(WaitClient):
             threads = ThreadPoolExecutor(1)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(threads, DBOS.destroy)
+            threads.shutdown(wait=False)
             # DBOS had put an executor of its own in the place of the loop's, and has shut it down now.
-            loop.set_default_executor(threads)
+            loop.set_default_executor(ThreadPoolExecutor())
             _workflow.leave()
             try:
                 left = await asyncio.to_thread(self._blocking.release_waits, self._worker_id)
@@ -168,26 +168,34 @@ class DurableWaits(WaitClient):
     def _prepare(self) -> None:
         """Take the lock, and make the database ready."""
         self._blocking.database.prepare()
-        for attempt in itertools.count(1):
+        attempts = 1
+        while True:
             try:
                 self._lock.acquire()
                 break
             except DuplicateWorkerError:
-                if attempt >= LOCK_ATTEMPTS:
+                if attempts >= LOCK_ATTEMPTS:
                     raise
+                attempts += 1
                 time.sleep(LOCK_INTERVAL)
         self._blocking.register_queue(self._waits_per_worker)
 
     async def _watch(self, life: _workflow.Life) -> None:
         """Leave what was cancelled elsewhere, delete what is old, and keep the lock."""
-        for number in itertools.count():
+        number, is_failing = 0, False
+        while True:
             try:
                 life.leave_waits(await asyncio.to_thread(self._blocking.cancelled_keys))
                 if number % FORGET_EVERY == 0:
                     await asyncio.to_thread(self._blocking.forget, self._keep)
                 await asyncio.to_thread(self._lock.acquire)
-            except Exception:
-                logger.exception("the database of the waits", extra={"stream_event": "database_failed"})
+                is_failing = False
+            except Exception as exc:  # noqa: BLE001 - whatever the database raises
+                if not is_failing:
+                    told = "the database of the waits fails, and is tried again: %s"
+                    logger.error(told, exc, extra={"stream_event": "database_failed"})  # noqa: TRY400
+                is_failing = True
+            number += 1
             await asyncio.sleep(WATCH_INTERVAL)
 
     async def cancel(self, key: str) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-import itertools
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dbos import DBOS
 
@@ -29,7 +28,7 @@ __all__ = ["Handler", "Life", "enter", "leave"]
 
 Handler = Callable[[TaskEnd[Any]], Any]
 
-STARTS: Final = 8
+STARTS: Final = 32
 """Operations that are being started at a time; after a 429 no more than these are tried again."""
 
 RETRIES: Final = Backoff(1.0, 300.0)
@@ -44,9 +43,7 @@ _current: Life | None = None  # one a process, as DBOS is
 
 @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
 async def _workflow(ask: dict[str, Any]) -> None:
-    if _current is None:
-        raise asyncio.CancelledError  # DBOS is stopping: the wait stays pending
-    await _current.run(str(DBOS.workflow_id), ask)
+    await cast("Life", _current).run(str(DBOS.workflow_id), ask)
 
 
 def enter(life: Life) -> None:
@@ -162,8 +159,8 @@ class Life:
             if not exc.unrecoverable and (deadline is None or retry_at < deadline):
                 return {"retry_at": retry_at}
             return {"end": failed_record(type(exc).__name__, str(exc))}
-        except StreamException as exc:
-            fate = may_have_started(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the handler is told
+            fate = not isinstance(exc, StreamException) or may_have_started(exc)
             return {"end": failed_record(type(exc).__name__, str(exc), may_have_started=fate)}
         return {"started": started_record(started)}
 
@@ -179,7 +176,9 @@ class Life:
     async def _handle(self, ask: Mapping[str, Any], end: TaskEnd[Any]) -> None:
         """Call the handler until it returns."""
         name = ask["handler"]
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             handler = self._handlers.get(name)
             try:
                 if handler is None:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from durable.workers import until
+from stream_tasks.cli.commands import pending
 from stream_tasks.durable import BlockingWaitClient
 from stream_tasks.testing import FakeStream, Fault
 
@@ -138,6 +140,23 @@ def test_wrong_usage_is_said(run: Commands, tmp_path: Path) -> None:
         code, out, err = run("pending", "--database", database)
         assert (code, out) == (4, "")
         assert err.startswith("Error: the database of the waits failed: ")
+
+
+def test_people_get_a_line_for_each_wait(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, ``pending`` prints no JSON."""
+    monkeypatch.setattr("stream_tasks.cli.ui.output.is_terminal", lambda _: True)
+    with BlockingWaitClient(file) as waits:
+        waits.start("delete_users", ["jane"], handler=None, key="one", timeout=None)
+    done = CliRunner().invoke(pending.command, ["--database", file])
+    assert done.stdout == "one  delete_users  queued  \n"
+
+
+def test_without_the_extra_its_name_is_told(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lacks DBOS is told what to install."""
+    monkeypatch.setitem(sys.modules, "stream_tasks.durable", None)
+    done = CliRunner().invoke(pending.command, ["--database", file])
+    assert done.exit_code == 2
+    assert "pip install 'stream_tasks[durable]'" in done.stderr
 
 
 def test_help_imports_no_dbos(run: Commands) -> None:

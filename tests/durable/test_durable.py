@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy
 
@@ -215,8 +216,8 @@ async def test_a_start_that_is_refused_for_good_ends(
     found = []
     async with client, waits:
         for status in (400, 429, 503):
-            fake.inject(Fault.status(status))
-            await waits.start("delete_users", ["jane"], handler="end", key=str(status), timeout=0.9)
+            fake.inject(Fault.status(status, headers={"Retry-After": "3600"}))
+            await waits.start("delete_users", ["jane"], handler="end", key=str(status), timeout=600)
             end = await ends.next()
             assert end.error is not None
             found.append((end.key, end.status, end.may_have_started))
@@ -301,17 +302,65 @@ async def test_waits_go_on_when_the_worker_is_opened_again(
     """Closing leaves waits pending; the same object can be opened again."""
     waits = DurableWaits(client, file)
     ends = Ends(waits)
-    task_id = fake.add_task(after=2)
+    task_id = fake.add_task(never=True)
     async with client:
         async with waits:
             await waits.wait(task_id, handler="end", key="one")
             while not fake.polls(task_id):
                 await asyncio.sleep(0.05)
         assert [(each.key, each.worker) for each in await waits.pending()] == [("one", None)]
+        fake.finish(task_id)
         async with waits:
             assert (await ends.next()).ok
         assert await asyncio.to_thread(lambda: 1) == 1
     assert ends.calls == 1
+
+
+async def test_an_unexpected_error_is_told(
+    client: AsyncStream, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a start the handler is told that it may have happened; of a wait only the outcome tells."""
+    waits = DurableWaits(client, file)
+    ends = Ends(waits)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(client, "delete_users", fail)
+    monkeypatch.setattr(client, "wait_for_tasks", fail)
+    async with client, waits:
+        await waits.start("delete_users", ["jane"], handler="end")
+        end = await ends.next()
+        await waits.wait("some id", handler="end", key="wait")
+        async with asyncio.timeout(30):
+            while (found := await waits.outcome("wait")) is None:
+                await asyncio.sleep(0.05)
+    for each in (end, found):
+        assert each.error is not None
+        assert (each.status, each.error.description) == ("error", "a bug")
+    assert (end.may_have_started, found.may_have_started) == (True, False)
+
+
+async def test_a_worker_that_was_not_opened_can_be_closed(client: AsyncStream, file: str) -> None:
+    """Closing is always possible."""
+    await DurableWaits(client, file).aclose()
+
+
+async def test_a_worker_without_its_database_does_not_open(client: AsyncStream) -> None:
+    """The error of the database is raised, and another worker can be opened."""
+    with pytest.raises(psycopg.OperationalError):
+        await DurableWaits(client, "postgresql://127.0.0.1:1/none", worker_id="one").__aenter__()
+    with pytest.raises(psycopg.OperationalError):
+        await DurableWaits(client, "postgresql://127.0.0.1:1/none", worker_id="one").__aenter__()
+
+
+async def test_many_waits_are_listed_page_by_page(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pending waits are told, however many there are."""
+    monkeypatch.setattr("stream_tasks.durable._wait_client._PAGE", 2)
+    async with WaitClient(file) as waits:
+        for number in range(5):
+            await waits.wait("id", handler=None, key=str(number))
+        assert [each.key for each in await waits.pending()] == ["0", "1", "2", "3", "4"]
 
 
 async def test_a_client_that_is_closed_first_ends_no_wait(
@@ -607,8 +656,9 @@ def test_a_killed_worker_starts_nothing_twice(workers: Workers, fake: FakeStream
         worker.join()
         workers.start(file)
         ends = workers.wait_for_ends(30)
-    uncertain = [end["key"] for end in ends if end["may_have_started"]]
-    started = [each.json["user_ids"][0] for each in fake.requests if each.method == "POST"]
-    assert sorted(started) == sorted(keys)
-    assert len(uncertain) == 8
+    uncertain = {end["key"] for end in ends if end["may_have_started"]}
+    sent = [each.json["user_ids"][0] for each in fake.requests if each.method == "POST"]
+    assert len(sent) == len(set(sent))
+    assert set(sent) | uncertain == set(keys)
+    assert len(uncertain) >= 8
     assert workers.calls() == dict.fromkeys(keys, 1)
