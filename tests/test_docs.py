@@ -34,7 +34,7 @@ CONSOLE = [block for block in BLOCKS if block.language == "console"]
 KIT = "docs/how-to/testing-pytest.rst"  # test_kit_docs.py runs its tests in many ways
 DURABLE = "docs/how-to/durable.rst"
 TESTED = sorted({block.page for block in BLOCKS if block.caption.startswith("test_")} - {KIT})
-SITE = re.findall(r"(?<!`)`[^`<]*<(docs/[^>]+)>`__?", (ROOT / "README.rst").read_text())
+SITE = re.findall(r"(?<!`)`[^`<]*<((?:docs|examples)/[^>]+)>`__?", (ROOT / "README.rst").read_text())
 
 # These need an environment, a program or a place of their own, or run until they are stopped.
 NOT_RUN = re.compile(

@@ -61,7 +61,7 @@ SVG = """\
 
 def demo() -> None:
     """Draw what the demo leaves on the screen."""
-    terminal = commandline.Terminal("demo", columns=COLUMNS, lines=50)
+    terminal = commandline.Terminal("demo", columns=COLUMNS, lines=50, is_forked=False)
     ended = terminal.end()
     if ended.code:
         sys.exit(ended.out)
@@ -80,7 +80,9 @@ def wait() -> None:
         os.environ |= server.environment
         os.chdir(folder)
         Path("ids.txt").write_text("\n".join(ids))
-        terminal = commandline.Terminal("wait", "--from", "ids.txt", columns=COLUMNS, lines=24)
+        terminal = commandline.Terminal(
+            "wait", "--from", "ids.txt", columns=COLUMNS, lines=24, is_forked=False
+        )
         while not is_telling(terminal.shown):
             if terminal.process.poll() is not None:
                 sys.exit(terminal.shown)
