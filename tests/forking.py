@@ -163,11 +163,16 @@ class Forked(subprocess.Popen[str]):
 
 
 def import_all(name: str) -> None:
-    """Import a module, and of a package all that is in it."""
+    """Import a module, and of a package all that is in it and can be imported."""
     module = importlib.import_module(name)
     for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
         if not found.name.endswith(".__main__"):
-            importlib.import_module(found.name)
+            try:
+                importlib.import_module(found.name)
+            except ModuleNotFoundError as error:
+                # The package of an extra need not be there.
+                if error.name is None or error.name.startswith(name):
+                    raise
 
 
 def serve() -> Work:
