@@ -521,22 +521,6 @@ def check_base_url(base_url: Any) -> str:
         TypeError: It is not a text.
         ValueError: It is not a plain http(s) address, or it ends in ``/api/v2``.
     """
-    base = check_address(base_url)
-    if re.search(r"/api/v\d+$", base):
-        raise ValueError(
-            f"base_url (or {BASE_URL_VARIABLE} in the environment) must end before {API_PREFIX}, which this"
-            " client puts before each path: leave that out"
-        )
-    return base
-
-
-def check_address(base_url: Any) -> str:
-    """Return a base URL without its trailing slash, with any path.
-
-    Raises:
-        TypeError: It is not a text.
-        ValueError: It is not a plain http(s) address.
-    """
     from urllib.parse import unquote  # noqa: PLC0415 - see above
 
     if not isinstance(base_url, str):
@@ -553,7 +537,10 @@ def check_address(base_url: Any) -> str:
         raise ValueError(f"{where} must name a valid host, and if any a valid port")
     if not _is_http(base_url):
         raise ValueError(f"{where} must be an http(s) URL such as {DEFAULT_BASE_URL!r}")
-    return str.__str__(base_url).rstrip("/")
+    base = str.__str__(base_url).rstrip("/")
+    if re.search(r"/api/v\d+$", base):
+        raise ValueError(f"{where} must end before {API_PREFIX}, which this client puts before each path")
+    return base
 
 
 def _has_valid_authority(url: str) -> bool:
