@@ -110,7 +110,7 @@ def check_base_url(report: Report, url: Setting) -> str:
     source = "the default" if is_default else f"from {url.source}"
     advice = f"Correct {url.source}, or leave it out for Stream's own address, {DEFAULT_BASE_URL}."
     try:
-        base = _arguments.check_address(DEFAULT_BASE_URL if is_default else url.text)
+        base = _arguments.check_base_url(DEFAULT_BASE_URL if is_default else url.text)
     except ValueError as error:
         # Without a scheme, it may be a secret in the wrong place.
         what = str(error) if "://" in (url.text or "") else f"{url.size}: it does not begin with https://"
