@@ -348,7 +348,12 @@ class Durations(Mapping[str | None, OperationDurations]):
         return durations
 
     def likeliest(self, operation: str | None, items: int = 0) -> OperationDurations:
-        """Return what tells most of tasks like this one: while little is known, batches of other sizes."""
+        """Return what tells most of tasks like this one: while little is known, batches of other sizes.
+
+        Args:
+            operation: The operation, None if it is not known.
+            items: How many items the task is for, 0 if that is not known.
+        """
         own = self.of(operation, items)
         if own.count >= MIN_ENDS:
             return own
