@@ -267,6 +267,10 @@ PAYS: Final = 0.001
 """While there are enough looks for all, a look is taken once it is worth this part of the poll interval. In
 simulations this saves up to two thirds of the looks and makes delays longer by 6 % at the most."""
 
+MAX_SKIPPED: Final = 3
+"""Looks. At most so many are left out in a row: what was learned may be wrong for a task. As under a quota,
+it is looked at at the latest after four times the even interval."""
+
 MIN_ENDS_TO_SKIP: Final = 30
 """Ends of one operation. Before so many were seen, no look is skipped."""
 
