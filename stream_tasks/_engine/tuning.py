@@ -213,7 +213,7 @@ FADE_EVERY: Final = 16
 
 NOTE_AFTER: Final = 1.05
 """Factor. That a task lives on is noted once its age is so many times the one that was noted last. In
-simulations of exponential durations, 1.25 makes delays longer by 8 %, and this by no more than chance does."""
+simulations of exponential durations, 1.25 makes delays 8 % longer, and this not more than by chance."""
 
 MIN_ENDS: Final = 8
 """Ends of one operation. Before so many were seen, looks are taken in order of when they became due."""
