@@ -15,7 +15,7 @@ from stream_tasks import RateLimit, Task
 from stream_tasks._engine.durations import Durations, OperationDurations
 from stream_tasks._engine.lineup import Lineup
 from stream_tasks._engine.sighting import Origin, Sighting
-from stream_tasks._engine.tuning import MAX_STALE, MIN_ENDS, MOVED_AT_ONCE, STARVES_AFTER
+from stream_tasks._engine.tuning import MAX_SKIPPED, MAX_STALE, MIN_ENDS, MOVED_AT_ONCE, STARVES_AFTER
 from stream_tasks._engine.worth import WorthQueue
 
 NOW = 1000.0
@@ -320,7 +320,7 @@ def test_looks_that_cannot_pay_are_told() -> None:
     """A deletion need not be looked at in its first minute, an export that may end now at once."""
     deletion = tracked(DELETIONS, 60).sighting
     deletion.alive(NOW, 60)
-    assert deletion.pays_at(NOW + 1, 1) > NOW + 5
+    assert deletion.pays_at(NOW + 1, 1) == NOW + 1 + MAX_SKIPPED
     assert NOW + 1 <= tracked(EXPORTS).sighting.pays_at(NOW + 1, 1) < NOW + 4
     export = tracked(EXPORTS, 10).sighting
     export.alive(NOW, 10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from stream_tasks._engine.tuning import MIN_ENDS_TO_SKIP, NOTE_AFTER, PAYS
+from stream_tasks._engine.tuning import MAX_SKIPPED, MIN_ENDS_TO_SKIP, NOTE_AFTER, PAYS
 
 if TYPE_CHECKING:
     from stream_tasks._engine.durations import Durations, OperationDurations
@@ -149,7 +149,7 @@ class Sighting:
         is_sure = self.durations is self.expected and self.durations.count >= MIN_ENDS_TO_SKIP
         if not is_sure or self.worth(due) >= PAYS * poll_interval:
             return due
-        return self.worth_at(PAYS * poll_interval)
+        return min(self.worth_at(PAYS * poll_interval), due + MAX_SKIPPED * poll_interval)
 
 
 def _server_time(quota: RateLimit | None) -> float:
