@@ -25,7 +25,8 @@ def database_errors() -> Iterator[None]:
         from stream_tasks.durable._database import DATABASE_ERRORS
     except ImportError as error:
         raise click.UsageError(
-            f"durable waits need more packages ({error}): pip install 'dbos>=3.4,<4'"
+            "durable waits need dbos, which is in the extra stream_tasks[durable]: pip install 'dbos>=3.4,<4'"
+            f" ({error})"
         ) from None
     try:
         yield

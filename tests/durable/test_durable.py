@@ -274,7 +274,7 @@ async def test_a_cancelled_wait_calls_no_handler(client: AsyncStream, fake: Fake
 
 async def test_an_unknown_key_is_an_error(file: str) -> None:
     """Nobody waits for what is not there."""
-    async with WaitClient(file) as waits:
+    async with WaitClient(f"sqlite:///{file}") as waits:
         for method in (waits.outcome, waits.cancel):
             with pytest.raises(LookupError, match="no wait with the key 'nothing'"):
                 await method("nothing")
@@ -309,6 +309,8 @@ async def test_waits_go_on_when_the_worker_is_opened_again(
             while not fake.polls(task_id):
                 await asyncio.sleep(0.05)
         assert [(each.key, each.worker) for each in await waits.pending()] == [("one", None)]
+        await waits.wait(task_id, handler="end", key="cancelled while closed")
+        await waits.cancel("cancelled while closed")
         fake.finish(task_id)
         async with waits:
             assert (await ends.next()).ok
