@@ -17,7 +17,7 @@ nox.options.error_on_missing_interpreters = False  # for every_python
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-PARALLEL = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal"]  # some tests only wait
+PARALLEL = ["-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal"]  # many tests wait
 DURABLE_TESTS = ["tests/durable", "tests/test_docs.py", "-m", "durable"]
 # Covered in a session of its own: it needs DBOS.
 DURABLE = "stream_tasks/durable/*,stream_tasks/cli/durable.py,*/commands/worker.py,*/commands/pending.py"
