@@ -17,6 +17,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -39,6 +40,12 @@ def pytest_configure() -> None:
     asyncio.set_event_loop(None)
     # That a busy machine is slow is no complaint.
     logging.getLogger("asyncio").addFilter(lambda record: not record.getMessage().startswith("Executing "))
+
+
+@pytest.fixture(autouse=True)
+def _the_same_chance() -> None:
+    """Give each test the same chance each time."""
+    random.seed(0)
 
 
 def pytest_collection_finish() -> None:

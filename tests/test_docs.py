@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import json
+import logging
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +52,17 @@ ELSEWHERE = {
 # pytest-asyncio makes, and leaks, a loop of its own on Python 3.11.
 SCOPE = "asyncio_default_fixture_loop_scope=function"
 UUID = "[0-9a-f]{8}-[0-9a-f-]{27}"
+
+
+@pytest.fixture(autouse=True)
+def _the_log_as_before() -> Iterator[None]:
+    """Take back what an example sets of the log."""
+    loggers = [logging.getLogger(), logging.getLogger("stream_tasks")]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 def prepare(server: FakeStream, text: str) -> None:

@@ -14,7 +14,7 @@ from commandline import SECRET, end, on_terminal, plain, run_here, serve, set_en
 import stream_tasks
 from stream_tasks import AsyncStream, Stream, Task, TaskOutcome
 from stream_tasks._report.figures import bins, quantile
-from stream_tasks.testing import FakeStream, RateLimitRule, TaskFailure
+from stream_tasks.testing import FakeStream, RateLimitRule, TaskFailure, VirtualClock
 
 fake = pytest.fixture(serve)
 
@@ -180,10 +180,10 @@ class TestOfWaits:
 
     async def test_held(self, server: FakeStream, client: AsyncStream) -> None:
         """It tells for how long the quota held back polls, also of waits that timed out."""
-        server.rate_limit = RateLimitRule(4, window=1)
-        server.spend(3)
-        ids = [server.add_task(name, statuses=["running"]) for name in "abc"]
-        outcomes = await client.wait_for_tasks(ids, 0.1, 30)
+        server.rate_limit = RateLimitRule(60)
+        ids = [server.add_task(name, statuses=["running"]) for name in "abcd"]
+        with VirtualClock():
+            outcomes = await client.wait_for_tasks(ids, 0.1, 30)
         assert all(outcome.ok for outcome in outcomes.values())
         assert max(outcome.held for outcome in outcomes.values()) > 0.2
         assert all(outcome.held <= outcome.elapsed for outcome in outcomes.values())
@@ -191,10 +191,10 @@ class TestOfWaits:
         lines = [outcome.to_dict() for outcome in held]
         assert all(one["held"] == round(outcome.held, 3) for one, outcome in zip(lines, held, strict=True))
         assert f"held by the quota: {len(held)} task" in str(stream_tasks.report(outcomes))
-        server.rate_limit = RateLimitRule(4, window=60)
-        server.spend(4)
+        server.spend(60)
         server.add_task("late", never=True)
-        late = (await client.wait_for_tasks(["late"], 0.1, 1.5))["late"]
+        with VirtualClock():
+            late = (await client.wait_for_tasks(["late"], 0.1, 1.5))["late"]
         assert late.status == "timed_out"
         assert late.held > 0.2
 
