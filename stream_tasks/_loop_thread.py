@@ -40,6 +40,7 @@ _PATIENCE: Final = 0.5
 _GLANCE: Final = 0.2
 """How often a pool's thread looks whether its pool is being shut down, in seconds."""
 
+_WORKER: Final = pools._worker.__code__  # noqa: SLF001
 _SHUTDOWN: Final = pools.ThreadPoolExecutor.shutdown.__code__
 # uvloop's own functions have no frames: there, the thread's is the next one.
 _LOOPS_SHUTDOWN: Final = (asyncio.BaseEventLoop._do_shutdown.__code__, threading.Thread.run.__code__)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -438,8 +439,11 @@ def _run(loop: asyncio.AbstractEventLoop, place: _green.Place) -> None:
 
 
 def _is_of_a_pool() -> bool:
-    """Whether this is a thread of a `ThreadPoolExecutor`."""
-    return threading.current_thread() in pools._threads_queues  # noqa: SLF001
+    """Whether this is a thread of a `ThreadPoolExecutor`, which registers it only after its start."""
+    place: FrameType | None = sys._getframe()  # noqa: SLF001 - documented, despite its name
+    while place is not None and place.f_code is not _WORKER:
+        place = place.f_back
+    return place is not None
 
 
 def _is_abandoned() -> bool:

@@ -134,6 +134,7 @@ def test_an_interrupt_that_meets_a_failure(threaded_server: FakeStream) -> None:
     assert out == "interrupted\n"
 
 
+@pytest.mark.slow
 def test_interrupts_at_random_moments(threaded_server: FakeStream) -> None:
     """From before the first request to after the end, Ctrl-C ends the wait and leaves the client in order."""
     for number in range(30):

@@ -175,6 +175,31 @@ def test_a_loop_that_ends_waits_for_no_wait(threaded_server: FakeStream, pool: s
     assert ended - begun < AT_ONCE
 
 
+def test_a_loop_that_ends_waits_for_no_wait_in_a_new_thread(threaded_server: FakeStream) -> None:
+    """That a pool comes to know a thread only after its start makes no difference."""
+    threaded_server.add_task("t", never=True)
+    out = run_quietly(
+        threaded_server,
+        """
+        start = threading.Thread.start
+
+        def start_and_rest(thread):
+            start(thread)
+            time.sleep(0.3 if "asyncio" in thread.name else 0)
+
+        threading.Thread.start = start_and_rest
+
+        async def main():
+            asyncio.create_task(asyncio.to_thread(client.wait_for_task, "t", 0.05, None))
+            await asyncio.sleep(0)
+
+        asyncio.run(main())
+        print("ended")
+        """,
+    )
+    assert out == "ended\n"
+
+
 def test_whoever_shuts_a_pool_down_waits_for_its_results(threaded_server: FakeStream) -> None:
     """Waits in a pool whose block ends, and whatever a loop still awaits, go on to their ends."""
     threaded_server.add_task("t", after=1.0, result={"a": 1})

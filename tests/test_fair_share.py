@@ -150,6 +150,7 @@ def test_a_client_that_is_alone_spends_faster_at_first() -> None:
     assert factors[2] < 0.6
 
 
+@pytest.mark.slow
 def test_clients_of_the_engine_end_about_together() -> None:
     """Eight clients of thirty waits each: none is lost, and none has to wait much longer than another."""
     server = QuotaServer(600, latency=(0.002, 0.02), duration=lambda _: 20.0)

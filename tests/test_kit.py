@@ -51,6 +51,7 @@ def test_plugin_imports_lazily() -> None:
     assert ended.stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_kit_needs_pytest_only(tmp_path: Path) -> None:
     """Its fixtures work where pytest has no other plugin."""
     (tmp_path / "test_it.py").write_text(

@@ -542,6 +542,7 @@ def test_servers_keep_the_real_time() -> None:
             assert sock.recv(12) == b"HTTP/1.1 401"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_nested_loops(fake_stream: FakeStream, order: str) -> None:
     """A clock moves loops that nest_asyncio has patched, and what runs inside their callbacks."""

@@ -21,6 +21,8 @@ from stream_tasks import (
 from stream_tasks._engine.tuning import LOSS_ROUND, LOSS_SAMPLE, OUTAGE_AFTER, RATE_CUT
 from stream_tasks.testing import FakeStream
 
+pytestmark = pytest.mark.slow  # simulations
+
 FAILURES: dict[str, Exception] = {
     "429": StreamRateLimitException(),
     "503": StreamApiException(status_code=503),

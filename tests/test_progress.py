@@ -114,6 +114,7 @@ class TestTerminal:
         terminal.process.kill()
         terminal.end()
 
+    @pytest.mark.slow
     def test_in_a_pipe(self, shop: FakeStream, loop: str) -> None:
         """Lines on stderr say what holds the polls back, and how it ended."""
         shop.add_task("a")

@@ -84,6 +84,7 @@ def test_what_is_told_of_a_real_server(threaded_server: FakeStream, registry: Co
     assert number(registry, "stream_tasks_quota_remaining") == 598
 
 
+@pytest.mark.slow
 def test_several_processes(threaded_server: FakeStream, tmp_path: Path) -> None:
     """In the multi-process mode their waits and polls are added up, and the quota is told once."""
     server = threaded_server

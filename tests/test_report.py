@@ -269,6 +269,7 @@ class TestPage:
         assert "@import" not in "".join(page.texts)
         assert "prefers-color-scheme: dark" in "".join(page.texts)
 
+    @pytest.mark.slow
     def test_size(self) -> None:
         """Ten thousand tasks take less than 2 MB, whatever they are called, and however many items failed."""
         error = {"type": "t", "description": "d" * 5000}

@@ -769,6 +769,7 @@ blocking.wait_for_task("fails")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CREDENTIALS[:3])
 def test_no_log_and_no_warning_shows_a_secret(server: FakeStream, variant: str) -> None:
     """All loggers at DEBUG, asyncio's debug mode, all warnings on, nothing closed, an error uncaught."""

@@ -514,6 +514,7 @@ async def _play(seed: int) -> None:
     assert_rests(client.engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(3))
 def test_no_schedule_loses_a_wait_or_polls_a_task_twice_at_once(block: int) -> None:
     """Whoever comes and goes, whenever: random schedules, hundreds of them."""

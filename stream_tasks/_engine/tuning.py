@@ -62,6 +62,9 @@ MIN_SHARE: Final = 0.1
 SHARE_RECOVERY: Final = 0.6
 """How much of the rate comes back with each window's quota that is spent without a refusal."""
 
+MAX_GAP: Final = WINDOW
+"""Seconds between two polls of one client at the most, however small its share of the quota is."""
+
 TIMER_SLACK: Final = 0.02
 """Seconds. A poll that is this late does not delay the ones after it: timers are not exact."""
 

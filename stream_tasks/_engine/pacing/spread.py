@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stream_tasks._engine.pacing.fair_share import FairShare
 from stream_tasks._engine.pacing.window import Window
-from stream_tasks._engine.tuning import RESET_ROUNDING, TIMER_SLACK, WINDOW
+from stream_tasks._engine.tuning import MAX_GAP, RESET_ROUNDING, TIMER_SLACK, WINDOW
 
 if TYPE_CHECKING:
     from stream_tasks._engine.pacing.pacer import InFlight
@@ -60,7 +60,7 @@ class Spread:
             even = max(window.left, 1) / (window.end - at)
         else:
             even = window.limit / (WINDOW + RESET_ROUNDING)
-        return 1 / self.share.rate(even, window.most)
+        return min(1 / self.share.rate(even, window.most), MAX_GAP)
 
     def sent(self, now: float) -> None:
         """Note that a poll goes out, which is in flight already."""
