@@ -22,7 +22,6 @@ DURABLE_TESTS = ["tests/durable", "tests/test_docs.py", "-m", "durable"]
 # Covered in a session of its own: it needs DBOS.
 DURABLE = "stream_tasks/durable/*,stream_tasks/cli/durable.py,*/commands/worker.py,*/commands/pending.py"
 QUICK = {"PYTHONDONTWRITEBYTECODE": ""}  # dozens of processes import the package
-THOROUGH = ["-o", "asyncio_debug=true", "--hypothesis-profile", "thorough"]
 
 KIT = """
 def test_kit(fake_stream, stream_client, virtual_clock):
@@ -73,9 +72,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the tests of rare machinery, and all asynchronous ones in asyncio's debug mode."""
+    """Run what is rare thoroughly, then the other asynchronous ones in asyncio's debug mode."""
     session.install("-e", ".[cli]", *group("slow"))
-    run_pytest(session, *(session.posargs or [*PARALLEL, *THOROUGH, "-m", "slow or asyncio"]))
+    if session.posargs:
+        run_pytest(session, *session.posargs)
+        return
+    run_pytest(session, *PARALLEL, "--hypothesis-profile", "thorough", "-m", "slow")
+    debugged = ["-o", "asyncio_debug=true", "-m", "asyncio and not slow"]
+    session.run("pytest", *PARALLEL, *debugged, env=QUICK)
 
 
 @nox.session

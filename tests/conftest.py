@@ -1,7 +1,7 @@
 """What the tests share.
 
 There are two lanes. `nox -s tests` is for trying a change and takes two minutes; it leaves out what is marked
-as `slow`. `nox -s slow` runs what is so marked, and all asynchronous tests in asyncio's debug mode. With
+as `slow`. `nox -s slow` runs that, and the other asynchronous tests in asyncio's debug mode. With
 `COVERAGE=1` they measure what they cover, and `nox -s coverage` judges both lanes together. A new test is
 marked as slow if it
 

@@ -168,7 +168,7 @@ class TestOfWaits:
         server.add_task("good", result={"url": SIGNED})
         server.add_task("bad", error=TaskFailure("disk_full", "no room"))
         server.add_task("late", never=True)
-        outcomes = await client.wait_for_tasks(["good", "bad", "late"], 0, 0.3)
+        outcomes = await client.wait_for_tasks(["good", "bad", "late"], 0.05, 2.0)
         found = stream_tasks.report(outcomes)
         assert str(found) == str(stream_tasks.report(outcomes.values()))
         assert str(found).startswith("3 tasks: 1 completed, 1 failed, 1 timed out\n")
