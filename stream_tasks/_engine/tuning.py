@@ -87,6 +87,9 @@ LOSS_ROUND: Final = 1.0
 """Seconds. Failures are counted in rounds of at least this. A server that fails all polls for longer is
 away."""
 
+LOSS_RUNS: Final = 3
+"""Stretches of failures, with good answers in between. Fewer in so many rounds may be a short outage."""
+
 LOSS_SAMPLE: Final = 20
 """Polls in a round. Of fewer, a third often fail if a server fails one in ten at random."""
 

@@ -9,6 +9,7 @@ from stream_tasks._engine.tuning import (
     LOSS_FALL,
     LOSS_MARGIN,
     LOSS_ROUND,
+    LOSS_RUNS,
     LOSS_SAMPLE,
     LOSS_SMOOTHING,
     USUAL_LOSS,
@@ -31,7 +32,7 @@ class Losses:
         goodput: Good answers a second in the last round.
     """
 
-    __slots__ = ("_bad", "_before", "_good", "_run", "_run_since", "_usual", "goodput", "since")
+    __slots__ = ("_bad", "_before", "_good", "_run", "_run_since", "_runs", "_usual", "goodput", "since")
 
     def __init__(self) -> None:
         self.since = -math.inf
@@ -40,13 +41,14 @@ class Losses:
         self._bad = 0
         self._run = 0  # failures since the last good answer; they are not among the bad ones yet
         self._run_since = 0.0
+        self._runs = 0  # stretches of failures, with good answers in between
         self._before = 0.0  # the share of failures in the round before, if that lowered the rate; else 0
         self._usual = USUAL_LOSS  # the share of failures that does not depend on the rate
 
     def begin(self, now: float, before: float = 0.0) -> None:
         """Begin a round; `before` is the share of failures in the round before, if that lowered the rate."""
         self.since = now
-        self._good = self._bad = self._run = 0
+        self._good = self._bad = self._run = self._runs = 0
         self._before = before
 
     def deferred(self, sent_at: float) -> None:
@@ -74,12 +76,15 @@ class Losses:
         if self._run and sent_at >= self._run_since:
             if now - self._run_since < LOSS_ROUND:
                 self._bad += self._run
+                self._runs += 1
             self._run = 0
         limit = self._usual + LOSS_MARGIN
         # More than a whole round may have are too many, whatever becomes of the rest of it.
         is_complete = self._good + self._bad >= LOSS_SAMPLE or self._bad > limit * LOSS_SAMPLE
         if now - self.since < LOSS_ROUND or not is_complete:
             return None
+        if 0 < self._runs < LOSS_RUNS and now - self.since < LOSS_RUNS * LOSS_ROUND:
+            return None  # a server that is away for a moment fails all polls in a row
         self.goodput = self._good / (now - self.since)
         return self._judge(now, self._bad / (self._good + self._bad), limit)
 
