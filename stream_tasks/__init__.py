@@ -105,9 +105,9 @@ _DEFINED_IN: Final = (
     "endpoints",
     "_backoff",
     "_engine.durations",
-    "_report",
     "_client",
     "_blocking",
+    "_report",
 )
 """Where public names are looked for: those modules first that import the least."""
 
