@@ -258,6 +258,12 @@ class QuotaServer:
         self._used_in_second += 1
         return self._used <= self.limit and self._used_in_second <= at_once
 
+    def told(self, now: float) -> RateLimit:
+        """Return what an answer tells of the quota as it is, if it arrives then."""
+        reset = self.rounding(self.wall + self._window_end)
+        remaining = max(0, self.limit - self._used)
+        return RateLimit(self.limit, remaining, datetime.fromtimestamp(reset, UTC), reset - self.wall - now)
+
     async def __call__(self, task_id: str, limit: float) -> Look:
         del limit
         assert task_id not in self.in_flight, "two polls of one task at once"
@@ -270,13 +276,11 @@ class QuotaServer:
             now = loop.time()
             is_let_in = self.spend(now)
             self.arrivals.append((now, is_let_in))
-            remaining, reset = max(0, self.limit - self._used), self.rounding(self.wall + self._window_end)
-            await asyncio.sleep(self.chance.uniform(*self.latency))
+            latency = self.chance.uniform(*self.latency)
+            quota = self.told(now + latency)
+            await asyncio.sleep(latency)
         finally:
             self.in_flight.discard(task_id)
-        quota = RateLimit(
-            self.limit, remaining, datetime.fromtimestamp(reset, UTC), reset - self.wall - loop.time()
-        )
         if not is_let_in:
             raise StreamRateLimitException(rate_limit=quota if self.says else None)
         done = now - self.begun.setdefault(task_id, now) >= self.duration(task_id)

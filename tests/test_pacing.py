@@ -1,12 +1,10 @@
 """The pacer keeps all waits of a client within one quota, whatever the server says."""
 
 import asyncio
-import heapq
 import itertools
 import math
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +22,7 @@ from scripted import (
     in_virtual_time,
     most_within,
 )
+from travel import Asker, Travel
 
 from stream_tasks import (
     RateLimit,
@@ -33,8 +32,7 @@ from stream_tasks import (
     StreamWaitTimeoutException,
     Task,
 )
-from stream_tasks._engine.pacing import Pacer, Reason, Unpaced
-from stream_tasks._engine.poll import InFlight
+from stream_tasks._engine.pacing import Unpaced
 from stream_tasks._engine.tuning import (
     INITIAL_GAP,
     INITIAL_IN_FLIGHT,
@@ -47,67 +45,6 @@ from stream_tasks._engine.tuning import (
 )
 
 PLACES = 100
-
-
-class Poll:
-    """A poll, as far as pacing cares."""
-
-    def __init__(self, sent_at: float) -> None:
-        self.sent_at = sent_at
-
-
-class Asker:
-    """Plays the engine: it keeps the polls in flight and tells the pacer of them.
-
-    A note without a poll is about the oldest one.
-    """
-
-    def __init__(self, places: int, kind: type[Pacer | Unpaced] = Pacer) -> None:
-        self.polls: Any = InFlight()
-        self.pacer: Any = kind(places, self.polls)
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.polls)
-
-    def next_at(self, now: float) -> float:
-        at: float = self.pacer.next_at(now)
-        return at
-
-    def obstacle(self, now: float, since: float = math.inf) -> Reason | None:
-        reason: Reason | None = self.pacer.obstacle(now, since)
-        return reason
-
-    def sent(self, now: float) -> Poll:
-        poll = Poll(now)
-        self.polls.add(poll)
-        self.pacer.sent(poll)
-        return poll
-
-    def _ended(self, poll: Poll | None) -> Poll:
-        ended = next(iter(self.polls)) if poll is None else poll
-        self.polls.remove(ended)
-        return ended
-
-    def answered(self, now: float, known: RateLimit | None, poll: Poll | None = None) -> None:
-        self.pacer.answered(self._ended(poll), now, known)
-
-    def refused(
-        self,
-        now: float,
-        known: RateLimit | None,
-        retry_after: float | None,
-        poll: Poll | None = None,
-        *,
-        is_too_often: bool = True,
-    ) -> None:
-        self.pacer.refused(self._ended(poll), now, known, retry_after, is_too_often=is_too_often)
-
-    def failed(self, now: float, poll: Poll | None = None) -> None:
-        self.pacer.failed(self._ended(poll), now)
-
-    def dropped(self, now: float = 0.0, poll: Poll | None = None) -> None:
-        self.pacer.dropped(self._ended(poll), now)
 
 
 def quota(limit: int = 600, remaining: int = 599, reset_in: float | None = 60.0) -> RateLimit:
@@ -599,53 +536,6 @@ def test_no_garbage_makes_it_sleep_for_ever_or_spin(what: list[Any], places: int
 # A server's windows, by events
 
 
-class _Travel:
-    """Polls of a pacer that always has something to ask, on their way to a server that counts."""
-
-    def __init__(self, server: QuotaServer, pacer: Asker) -> None:
-        self.server = server
-        self.pacer = pacer
-        self.sent: list[float] = []
-        self.refused = 0
-
-    def run(self, until: float, *, others: Callable[[float], float] | None = None) -> None:
-        """Play; `others` tells when another program calls next."""
-        server, pacer, now = self.server, self.pacer, 0.0
-        places = itertools.count()
-        travelling: list[tuple[float, int, str, Any]] = []
-        if others is not None:
-            heapq.heappush(travelling, (others(0.0), next(places), "other", None))
-        while now < until:
-            upcoming = pacer.next_at(now)
-            if travelling and travelling[0][0] <= upcoming:
-                now, _, what, load = heapq.heappop(travelling)
-                if what == "other":
-                    server.spend(now)
-                    assert others is not None
-                    heapq.heappush(travelling, (others(now), next(places), "other", None))
-                elif what == "arrives":
-                    is_let_in = server.spend(now)
-                    self.refused += not is_let_in
-                    back = now + server.chance.uniform(*server.latency)
-                    heapq.heappush(travelling, (back, next(places), "answers", (is_let_in, self._told(back))))
-                elif load[0]:
-                    pacer.answered(now, load[1])
-                else:
-                    pacer.refused(now, load[1], None)
-            else:
-                now = upcoming
-                pacer.sent(now)
-                self.sent.append(now)
-                there = now + server.chance.uniform(*server.latency)
-                heapq.heappush(travelling, (there, next(places), "arrives", None))
-
-    def _told(self, now: float) -> RateLimit:
-        server = self.server
-        reset = server.rounding(server.wall + server._window_end)
-        left = max(0, server.limit - server._used)
-        return RateLimit(server.limit, left, datetime.fromtimestamp(reset, UTC), reset - server.wall - now)
-
-
 ALIGNED = st.sampled_from(["call", "clock"])
 ROUNDED = st.sampled_from([math.floor, math.ceil])
 LIMITS = st.one_of(st.sampled_from([30, 31, 60, 300, 600, 1000, 3000]), st.integers(30, 2000))
@@ -667,17 +557,17 @@ def test_alone_it_is_never_refused_when_all_polls_travel_alike(
 ) -> None:
     """No more than the limit in a window, and than a thirtieth of it in any second."""
     server = QuotaServer(limit, aligned=aligned, rounding=rounding, phase=phase, latency=(latency, latency))
-    travel = _Travel(server, Asker(PLACES))
+    travel = Travel(server)
     travel.run(200.0)
-    assert travel.refused <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent), (
+    assert len(travel.refused) <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent[0]), (
         "but for the first, before anything was known"
     )
-    assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 1.0) <= limit // 30 + 1
-    assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 1.0) <= max(1, limit / 30)
+    assert most_within(travel.sent[0][INITIAL_IN_FLIGHT:], 1.0) <= limit // 30 + 1
+    assert most_within(travel.sent[0][INITIAL_IN_FLIGHT:], 1.0) <= max(1, limit / 30)
     if aligned == "call" and rounding is math.ceil:
         # The last poll of one window may be the first of the next.
-        assert most_within(travel.sent[INITIAL_IN_FLIGHT:], 59.0) <= 1.1 * limit + 1
-    assert len(travel.sent) >= limit, "it does use the quota"
+        assert most_within(travel.sent[0][INITIAL_IN_FLIGHT:], 59.0) <= 1.1 * limit + 1
+    assert len(travel.sent[0]) >= limit, "it does use the quota"
 
 
 @settings(deadline=None, max_examples=10)
@@ -691,10 +581,10 @@ def test_alone_it_is_hardly_ever_refused_when_travel_times_waver(
     server = QuotaServer(
         limit, aligned=aligned, rounding=rounding, latency=(0.01, 0.1), phase=seed / 2, seed=seed
     )
-    travel = _Travel(server, Asker(PLACES))
+    travel = Travel(server)
     travel.run(300.0)
-    assert travel.refused <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent)
-    assert len(travel.sent) >= 2 * limit
+    assert len(travel.refused) <= INITIAL_IN_FLIGHT + 0.02 * len(travel.sent[0])
+    assert len(travel.sent[0]) >= 2 * limit
 
 
 @pytest.mark.slow
@@ -711,11 +601,11 @@ def test_beside_another_program_few_polls_are_refused(
     """It knows of the other only by what remains, and uses most of what the other leaves."""
     server = QuotaServer(limit, aligned=aligned, latency=(0.01, 0.1), phase=seed / 2, seed=seed)
     chance = random.Random(seed)
-    travel = _Travel(server, Asker(PLACES))
+    travel = Travel(server)
     rate = share * limit / 60
     travel.run(600.0, others=lambda now: now + chance.expovariate(rate))
-    assert travel.refused <= INITIAL_IN_FLIGHT + 0.03 * len(travel.sent)
-    assert len(travel.sent) > 0.75 * (1 - share) * limit * 10
+    assert len(travel.refused) <= INITIAL_IN_FLIGHT + 0.03 * len(travel.sent[0])
+    assert len(travel.sent[0]) > 0.75 * (1 - share) * limit * 10
 
 
 # Through the engine

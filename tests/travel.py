@@ -4,15 +4,15 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from scripted import QuotaServer
 
 from stream_tasks import RateLimit
 from stream_tasks._engine.pacing import Pacer, Reason, Unpaced
+from stream_tasks._engine.poll import InFlight
 
-__all__ = ["Asker", "Ledger", "Poll", "Travel"]
+__all__ = ["Asker", "Poll", "Travel"]
 
 
 class Poll:
@@ -22,19 +22,6 @@ class Poll:
         self.sent_at = sent_at
 
 
-class Ledger:
-    """The polls that are in flight, oldest first."""
-
-    def __init__(self) -> None:
-        self.polls: list[Poll] = []
-
-    def __len__(self) -> int:
-        return len(self.polls)
-
-    def sent_at(self, index: int) -> float:
-        return self.polls[index].sent_at
-
-
 class Asker:
     """Plays the engine: it keeps the polls in flight and tells the pacer of them.
 
@@ -42,12 +29,12 @@ class Asker:
     """
 
     def __init__(self, places: int, kind: type[Pacer | Unpaced] = Pacer) -> None:
-        self.ledger = Ledger()
-        self.pacer: Any = kind(places, self.ledger)
+        self.polls: Any = InFlight()
+        self.pacer: Any = kind(places, self.polls)
 
     @property
     def in_flight(self) -> int:
-        return len(self.ledger)
+        return len(self.polls)
 
     def next_at(self, now: float) -> float:
         at: float = self.pacer.next_at(now)
@@ -59,13 +46,13 @@ class Asker:
 
     def sent(self, now: float) -> Poll:
         poll = Poll(now)
-        self.ledger.polls.append(poll)
+        self.polls.add(poll)
         self.pacer.sent(poll)
         return poll
 
     def _ended(self, poll: Poll | None) -> Poll:
-        ended = self.ledger.polls[0] if poll is None else poll
-        self.ledger.polls.remove(ended)
+        ended = next(iter(self.polls)) if poll is None else poll
+        self.polls.remove(ended)
         return ended
 
     def answered(self, now: float, known: RateLimit | None, poll: Poll | None = None) -> None:
@@ -144,7 +131,7 @@ class Travel:
         if not is_let_in:
             self.refused.append(now)
         back = now + self._latency()
-        self._push(back, "answers", number, (poll, is_let_in, self._told(back)))
+        self._push(back, "answers", number, (poll, is_let_in, self.server.told(back)))
 
     def _answers(self, now: float, number: int, poll: Poll, is_let_in: bool, told: RateLimit) -> None:
         asker = self.askers[number]
@@ -165,9 +152,3 @@ class Travel:
 
     def _latency(self) -> float:
         return self.server.chance.uniform(*self.server.latency)
-
-    def _told(self, now: float) -> RateLimit:
-        server = self.server
-        reset = server.rounding(server.wall + server._window_end)
-        left = max(0, server.limit - server._used)
-        return RateLimit(server.limit, left, datetime.fromtimestamp(reset, UTC), reset - server.wall - now)
